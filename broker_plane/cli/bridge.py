@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from broker_plane.config import Settings, load_log_settings, load_settings
 from broker_plane.errors import ConfigError, PortInUseError
 from broker_plane.logs import configure
 from broker_plane.runtime.bridging import bridging
+from broker_plane.runtime.collecting import keep_what_was_started
 from broker_plane.runtime.wiring import wire
 
 PORT_IN_USE = 3
@@ -87,15 +87,6 @@ def _return_memory() -> None:
         set_option(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)
 
 
-def _keep_what_was_started() -> None:
-    """Take modules, routes and connections, which live as long as the bridge, out of garbage collection.
-
-    They are ten times as many objects as the requests leave between two collections, each of which would visit them.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 async def serve(settings: Settings, options: argparse.Namespace) -> None:
     if not settings.nats_url:
         raise ConfigError(
@@ -111,7 +102,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> None:
     tls = {"certfile": options.certfile, "keyfile": options.keyfile}
     try:
         async with bridging(wiring, settings, host=options.host, port=options.port, **tls) as url:
-            _keep_what_was_started()
+            keep_what_was_started()
             print(orjson.dumps({"bridge": url, "durability": wiring.durability}).decode(), flush=True)
             if options.supervised:
                 await _watch_stdin(stop)

@@ -57,7 +57,8 @@ def proxy(
         if nats:
             if http is not None:
                 raise ConfigError("Use either --http or --nats; run two proxies for both")
-            words = upstream if is_url(upstream) else ["--", *upstream]
+            behind = len(upstream) == 1 and upstream[0].startswith(CARRIERS)
+            words = upstream if behind or is_url(upstream) else ["--", *upstream]
             return await serve_words(words, [nats_carrier(nats)], options, header_env or (), json=json)
         return await run_proxy(
             upstream,

@@ -17,7 +17,12 @@ from broker_plane.wire.plane_names import Names
 from broker_plane.wire.session_roles import Access
 
 ASKER = "asker"
-_PROBE = ["$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.ACCOUNT.GUEST.CONNZ", "$SYS.REQ.SERVER.*.KICK"]
+_PROBE = [
+    "$SYS.REQ.SERVER.PING.VARZ",
+    "$SYS.REQ.ACCOUNT.GUEST.CONNZ",
+    "$SYS.REQ.SERVER.*.KICK",
+    "$SYS.REQ.ACCOUNT.GUEST.INFO",
+]
 
 
 def render_accounts(kept: Kept, names: Names) -> str:
@@ -30,8 +35,8 @@ def render_accounts(kept: Kept, names: Names) -> str:
     ]
     subscribe = [names.delivery_subject(ASKER, ">"), f"{asker_inbox(ASKER)}.>"]
     asker = f"publish: {json.dumps(publish)}, subscribe: {json.dumps(subscribe)}"
-    # The probe reads `sync_always`, which tells how durable the storage is (decision 0029), and ends the connections of
-    # revoked grants. It may do nothing else.
+    # The probe reads `sync_always`, which tells how durable the storage is (decision 0029), ends the connections of
+    # revoked grants, and sees what GUEST imports. It may do nothing else.
     probe = f'publish: {json.dumps(_PROBE)}, subscribe: ["_INBOX_probe.>"]'
     return f"""\
 accounts {{

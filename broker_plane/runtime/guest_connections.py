@@ -8,9 +8,10 @@ from functools import partial
 
 from broker_plane.broker.probe import PROBE_SETTING, probing
 from broker_plane.config import Settings
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, NotPermittedError
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.subjects.auth_callout import auth_callout
+from broker_plane.subjects.guest_account import GUEST_INFO, guest_imports
 from broker_plane.subjects.revoked_connections import Probing, RevokedConnections, check_ending
 
 
@@ -41,6 +42,31 @@ async def revocation_problem(wiring: Wiring, settings: Settings) -> str:
     except BrokerPlaneError as error:
         return str(error)
     return ""
+
+
+async def mcp_access_problem(wiring: Wiring, settings: Settings) -> str:
+    """Return why no user of GUEST can be permitted to use MCP servers, and how to fix it; empty if that is possible."""
+    if not wiring.guests or not settings.nats_url:  # everybody is in one account; or it is ours, and configured so
+        return ""
+    if not _has_probe(settings):
+        return f"unknown, because {PROBE_SETTING} is not set (`broker-plane env` writes it)"
+    requests = wiring.connection.names.mcp_subject("*", ">")
+    try:
+        async with _as_probe(wiring.url, settings)() as probe:
+            imported = await guest_imports(probe)
+    except NotPermittedError:
+        return (
+            f"unknown, because nats.conf is an older one: add {GUEST_INFO} to what probe publishes, and {requests} as "
+            "doctor then says"
+        )
+    except BrokerPlaneError as error:
+        return str(error)
+    if requests in imported:
+        return ""
+    return (
+        f'nats.conf is an older one: add {{ service: "{requests}", response_type: stream, accounts: [GUEST] }} to the '
+        f'exports of PLANE, and {{ service: {{ account: PLANE, subject: "{requests}" }} }} to the imports of GUEST'
+    )
 
 
 def _has_probe(settings: Settings) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_plane.config import Settings
 from broker_plane.plane.ports import Readiness
-from broker_plane.runtime.guest_connections import revocation_problem
+from broker_plane.runtime.guest_connections import mcp_access_problem, revocation_problem
 from broker_plane.runtime.guests import guest_access_problem, session_access_problem
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.replication import Replication, replication_of
@@ -36,3 +36,7 @@ class Health:
     async def revocation_problem(self) -> str:
         """Return why a revoked grant's connections to NATS stay open until it expires; empty if they are ended."""
         return await revocation_problem(self._wiring, self._settings)
+
+    async def mcp_access_problem(self) -> str:
+        """Return why no user of the account GUEST can be permitted to use MCP servers; empty if that is possible."""
+        return await mcp_access_problem(self._wiring, self._settings)

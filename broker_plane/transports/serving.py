@@ -13,6 +13,7 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.run import credentials_of, ended_by_signals
+from broker_plane.runtime.collecting import keep_what_was_started
 from broker_plane.transports.describing import ServerFacts, describe
 from broker_plane.transports.hosting import ServerHost, server_host
 from broker_plane.transports.opening import open_upstream
@@ -54,6 +55,7 @@ async def serve_server(
         async with server_host(opened, options, settings) as host, AsyncExitStack() as stack:
             hosted = Hosted(host, await describe(host), settings)
             places = [await stack.enter_async_context(front(hosted)) for front in fronts]
+            keep_what_was_started()
             ready(hosted.facts, places)
             await anyio.sleep_forever()
     return ended[0]

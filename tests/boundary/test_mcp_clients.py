@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from msgspec import structs
 
 from broker_plane import Plane
 from broker_plane.cli.accounts import USERS, variables_of
-from broker_plane.config import Settings, load_settings
+from broker_plane.config import Secret, Settings, load_settings
 from broker_plane.errors import NotPermittedError
 from broker_plane.transports.nats import nats_client
 from tests.boundary.client import Client as NatsUser
@@ -145,6 +146,31 @@ async def test_nats_server_itself_refuses(broker: Running, servers: None) -> Non
         for subject in ("bp.mcp.>", "bp.mcp.open.in.>", "bp.dlv.stats.>", "_INBOX.>", "bp.mcp.open.out.>"):
             assert await user.subscribe(subject), subject
         assert await user.publish("bp.mcp.open.in.rpc.tools.list") == []
+
+
+@pytest.mark.parametrize(
+    ("removed", "said"),
+    [
+        ("nothing", ""),
+        (r".*service: .*bp\.mcp.*\n", 'add { service: "bp.mcp.*.in.>", response_type: stream'),
+        (r'\n *"\$SYS\.REQ\.ACCOUNT\.GUEST\.INFO"', "add $SYS.REQ.ACCOUNT.GUEST.INFO to what probe publishes"),
+    ],
+)
+async def test_doctor_says_what_an_older_configuration_lacks(
+    removed: str, said: str, variables: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "nats.conf").write_text(re.sub(removed, "", CONF.read_text()))
+    running = Running(tmp_path / "nats.conf", tmp_path, {**os.environ, **variables})
+    try:
+        password = Secret(variables["BROKER_PLANE_NATS_PROBE_PASSWORD"])
+        settings = load_settings(nats_url=running.url(), data_dir=tmp_path / "plane", bridge_url="http://127.0.0.1:1")
+        async with Plane.connect(structs.replace(settings, nats_probe_password=password)) as plane:
+            problem = await plane.health.mcp_access_problem()
+        async with Plane.connect(settings) as plane:
+            assert "PROBE_PASSWORD is not set" in await plane.health.mcp_access_problem()
+    finally:
+        running.stop()
+    assert said in problem and bool(problem) == bool(said)
 
 
 def test_the_command_prints_json(broker: Running) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -24,13 +22,15 @@ from broker_plane.transports.hosting import server_host
 from broker_plane.transports.nats import nats_client
 from broker_plane.transports.nats.front import nats_front
 from broker_plane.transports.opening import in_process
+from tests import forked
+from tests.forked import MCP, Forked
 from tests.ports import free_port
 from tests.proxy.conftest import listens, running
 from tests.servers import running_server
 from tests.transports import sample_server
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = [sys.executable, "-m", "tests.transports.sample_server"]
+SAMPLE = forked.command("tests.transports.sample_server")
 SAMPLE_FILE = str(Path(__file__).with_name("sample_server.py"))
 ERAS = ("2026-07-28", "legacy")
 
@@ -44,6 +44,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 
 @pytest.fixture(scope="session")
 def environment(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    forked.fork_server(forked.MCP)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     ours = {"BROKER_PLANE_NATS_URL": nats_server.url, "BROKER_PLANE_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     return kept | ours | {"PYTHONPATH": str(ROOT)}
@@ -107,14 +108,31 @@ def connect(settings: Settings) -> Connect:
     return connected
 
 
+class Instance:
+    """A process that serves."""
+
+    def __init__(self, process: Forked) -> None:
+        self.pid = process.pid
+        self.wait = process.wait
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
 @contextmanager
-def instance(name: str, environment: dict[str, str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of `broker-plane serve`, once it serves."""
-    command = [sys.executable, "-m", "broker_plane.cli.main", "serve", "--nats", name, "--json", *options, SAMPLE_FILE]
-    with running(command, environment) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["places"] == [f"nats:{name}"]
-        yield process
+def instance(name: str, environment: dict[str, str], *options: str) -> Iterator[Instance]:
+    """A process of `broker-plane serve`, once it serves; killed at the end if it still runs."""
+    words = ["serve", "--nats", name, "--json", *options, SAMPLE_FILE]
+    heard, out = os.pipe()
+    process = Forked("broker_plane.cli.main", words, environment, ROOT, (0, out, 2), MCP)
+    os.close(out)
+    with open(heard, "rb") as output:  # noqa: PTH123  # a descriptor
+        try:
+            assert json.loads(output.readline())["places"] == [f"nats:{name}"]
+            yield Instance(process)
+        finally:
+            process.kill()
+            process.wait(60)
 
 
 async def until(path: Path) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import nats
 import orjson
 import pytest
@@ -74,6 +75,19 @@ async def test_a_model_behind_the_proxy_reads_on_what_the_server_held_back(
                 assert found.content[0].type == "text" and json.loads(found.content[0].text) == shape
                 read = await client.call_tool("read_body", {"resource_url": shape["resource_url"], "max_tokens": 1})
                 assert read.content[0].type == "text" and read.content[0].text.startswith("xxx")
+
+
+async def test_the_proxy_gives_a_server_on_nats_another_name_and_reading_tools(
+    served: str, connect: Connect, environment: dict[str, str]
+) -> None:
+    other = f"{served}-read"
+    with running([*PROXY, "--nats", other, "--json", "--", f"nats:{served}"], environment) as process:
+        assert process.stdout is not None
+        said = await anyio.to_thread.run_sync(process.stdout.readline)  # the server answers in this process
+        assert json.loads(said)["places"] == [f"nats:{other}"]
+        async with connect(other) as client:
+            assert {"add", "read_body"} <= {tool.name for tool in (await client.list_tools()).tools}
+            assert (await client.call_tool("process", {})).structured_content == {"result": os.getpid()}
 
 
 @pytest.mark.full

@@ -56,7 +56,7 @@ async def test_a_stopped_instance_ends_although_its_tool_cannot_be_stopped(
 
             group.start_soon(call)
             assert int(await until(begun)) == process.pid
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
             await anyio.to_thread.run_sync(process.wait, 100)
             path.write_text("done")
             async with fronted(name, settings):

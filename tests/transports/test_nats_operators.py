@@ -30,13 +30,16 @@ Command = Callable[..., Awaitable[Any]]
 
 @pytest.fixture
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`await command("servers", "ls")` is the JSON that the command prints."""
+    """`await command("servers", "ls")` is the JSON that the command prints; with `text=True`, its lines in a pipe."""
     monkeypatch.setenv("BROKER_PLANE_NATS_URL", settings.nats_url)
     monkeypatch.setenv("BROKER_PLANE_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("BROKER_PLANE_BRIDGE_URL", "http://127.0.0.1:1")
 
-    async def run(*words: str) -> Any:
-        done = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app_of(words[0]), [*words, "--json"]))
+    async def run(*words: str, text: bool = False) -> Any:
+        given = [*words] if text else [*words, "--json"]
+        done = await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app_of(words[0]), given))
+        if text:
+            return done.stdout.splitlines()
         return json.loads(done.stdout if done.exit_code == 0 else done.stderr)
 
     return run
@@ -64,6 +67,8 @@ async def test_an_operator_sees_a_call_that_runs_and_cancels_it(
         (server,) = await command("servers", "ls", served)
         (exchange,) = await command("exchanges", "ls", "--server", served, "--state", "running")
         shown = await command("exchanges", "show", exchange["id"])
+        (listed,) = await command("exchanges", "ls", "--server", served, text=True)
+        lines = await command("exchanges", "show", exchange["id"], text=True)
         assert await command("exchanges", "cancel", exchange["id"]) == {"id": exchange["id"], "cancelled": True}
         with anyio.fail_after(60):
             await there(Path(f"{path}.cancelled"))
@@ -71,6 +76,8 @@ async def test_an_operator_sees_a_call_that_runs_and_cancels_it(
     assert [(each["process"], each["running"]) for each in server["instances"]] == [(process, 1)]
     assert (server["title"], server["waiting"], server["health"]) == ("sample", 0, "ok")
     assert (exchange["tool"], exchange["attempts"], exchange["process"]) == ("wait_for", 1, process)
+    assert listed.split("\t")[:5] == [exchange["id"], served, "wait_for", exchange["client"], "running"]
+    assert "state\trunning" in lines and lines[-1].startswith("message 1  {") and lines[-2].startswith("request  {")
     assert shown["request"]["params"]["arguments"]["path"] == str(path)
     assert [each["message"]["method"] for each in shown["messages"]] == ["notifications/progress"]
     assert said == ["The request was cancelled"]

@@ -107,11 +107,13 @@ async def test_a_session_hears_notifications(served: str, settings: Settings) ->
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_result_of_20_megabytes_becomes_a_body(served: str, connect: Connect, plane: Plane, era: str) -> None:
+async def test_a_result_larger_than_a_message_of_nats_becomes_a_body(
+    served: str, connect: Connect, plane: Plane, era: str
+) -> None:
     async with connect(served, era) as client:
-        result = await client.call_tool("large", {"size": 20_000_000})
+        result = await client.call_tool("large", {"size": 9_000_000})
     assert result.structured_content is not None
-    assert len(await plane.pull(result.structured_content["resource_url"], via="nats")) == 20_000_000
+    assert len(await plane.pull(result.structured_content["resource_url"], via="nats")) == 9_000_000
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -45,7 +45,21 @@ def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
         Names().here_subject("{session}"),
         Names().say_subject("{access}", "{grant}") + ".{asker}",
     }
-    assert addresses == {*presigned, *feeds, *live, *session, None}
+    pair, triple = ("{session}", "{exchange}"), ("{server}", "{session}", "{exchange}")
+    mcp = {
+        *(Names().mcp_subject("{server}", verb, *pair) for verb in ("cancel", "attach", "resume")),
+        Names().mcp_subject("{server}", "rpc", "{method}"),
+        Names().mcp_subject("{server}", "have", "{instance}", "{n}"),
+        Names().mcp_subject("{server}", "more", "{instance}", "{upload}"),
+        Names().mcp_subject("{server}", "at", "{instance}", "{session}"),
+        Names().mcp_subject("{server}", "got", "{session}"),
+        # A session begins with the letter of its carrier, which is a token of its own.
+        *(
+            subject(*triple).replace(".{.", ".{carrier}.")
+            for subject in (Names().request_subject, Names().exchange_subject, Names().excuse_subject)
+        ),
+    }
+    assert addresses == {*presigned, *feeds, *live, *session, *mcp, None}
     said = set(document["components"]["messages"]["Notice"]["payload"]["properties"])
     assert said == set(Notice.__struct_fields__) - {"sequence"}
 
