@@ -38,8 +38,9 @@ def plane(settings: Settings) -> Iterator[Plane]:
 
 def test_every_verb_and_part_of_the_plane_is_here() -> None:
     mine, theirs = ({name for name in dir(each) if not name.startswith("_")} for each in (Plane, AsyncPlane))
-    # The last two are attributes, and tasks are for operators and servers, which are asynchronous.
-    assert theirs - mine == {"close", "wiring", "tasks", "durability", "offers_subjects"}
+    # The last two are attributes. What is for operators and servers is asynchronous only.
+    for_operators = {"tasks", "exchanges", "mcp_servers"}
+    assert theirs - mine == {"close", "wiring", *for_operators, "durability", "offers_subjects"}
     for name in ("publish", "pull", "pull_table", "pull_to", "preview", "revoke", "upload", "narrow"):
         assert inspect.signature(getattr(Plane, name)) == inspect.signature(getattr(AsyncPlane, name))
 
