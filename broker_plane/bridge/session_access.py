@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.types import Scope
 
 from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.sessions.granted import GrantedSessions, SessionGrant
-from broker_plane.plane.sessions.live import LiveSession
-from broker_plane.sessions.participants import Participant, ParticipantType
+
+if TYPE_CHECKING:
+    from broker_plane.plane.sessions.live import LiveSession
+    from broker_plane.sessions.participants import Participant, ParticipantType
 
 _SOON = 0.05
 _LONGEST = 1_000_000.0

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from broker_plane.bridge.session_broadcast import Broadcast
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, SessionNotFoundError
 from broker_plane.plane.sessions.granted import SessionGrant
 from broker_plane.plane.sessions.host import SessionHost
-from broker_plane.plane.sessions.live import LiveSession
 from broker_plane.plane.tasks import cancel_and_forget
+
+if TYPE_CHECKING:
+    from broker_plane.bridge.session_broadcast import Broadcast
+    from broker_plane.plane.sessions.live import LiveSession
 
 _IDLE_SECONDS = 5.0
 """How long a broadcast outlives its last socket."""
@@ -77,6 +80,8 @@ class SessionPlaces:
         failed: BrokerPlaneError = BrokerUnavailableError("The bridge is stopping; connect again")
         try:
             async with self._host.open(granted.session, granted.opened.owner) as live:
+                from broker_plane.bridge.session_broadcast import Broadcast  # with a session, its room is imported too
+
                 broadcast = Broadcast(live)
                 place.opened.set_result(broadcast)
                 await broadcast.run()

@@ -6,8 +6,9 @@ A socket with the subprotocol of session_sockets.py exchanges JSON; without it, 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,8 +17,6 @@ from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.session_access import SessionAccess, participant_of
 from broker_plane.bridge.session_outlet import MOST_MESSAGE
 from broker_plane.bridge.session_places import SessionPlaces
-from broker_plane.bridge.session_sockets import SUBPROTOCOL, SessionSocket
-from broker_plane.bridge.yjs_sockets import YjsSocket
 from broker_plane.errors import NotAcceptableError, WireError
 from broker_plane.plane.sessions.host import SessionHost
 from broker_plane.web.accept import choose_type
@@ -26,6 +25,10 @@ from broker_plane.web.request import headers_of, query_fields, read_body, whole_
 from broker_plane.web.sending import send_bytes, send_json_text
 from broker_plane.wire import urls
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
+
+if TYPE_CHECKING:
+    from broker_plane.bridge.session_sockets import SessionSocket
+    from broker_plane.bridge.yjs_sockets import YjsSocket
 
 _JSON, _HTML = "application/json", "text/html"
 
@@ -84,7 +87,7 @@ class SessionRoutes:
         """
         granted = await self._access.open(scope, "")
         query = query_fields(scope, "name", "type", "intent", "after", "value")
-        kind = SessionSocket if SUBPROTOCOL in scope["subprotocols"] else YjsSocket
+        kind = await asyncio.to_thread(_kind_of_socket, scope)
         async with (
             self._access.admission.streams.place(granted.opened.payer),
             self._places.open(granted) as place,
@@ -99,6 +102,14 @@ class SessionRoutes:
                 finally:
                     await socket.leave()
                 socket.end_with(error)
+
+
+def _kind_of_socket(scope: Scope) -> type[SessionSocket | YjsSocket]:
+    """Imported with the first socket, in a thread: most bridges never have one."""
+    from broker_plane.bridge.session_sockets import SUBPROTOCOL, SessionSocket
+    from broker_plane.bridge.yjs_sockets import YjsSocket
+
+    return SessionSocket if SUBPROTOCOL in scope["subprotocols"] else YjsSocket
 
 
 def _wants_page(scope: Scope) -> bool:

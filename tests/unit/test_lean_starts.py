@@ -29,7 +29,19 @@ STARTS = {
         ("asyncio", "mcp", "nats", "pydantic", "rich.console", "uvicorn", *ROOMS),
     ),
     "a supervisor": ("import broker_plane.embedded.supervisor", ("asyncio", "mcp", "nats", "pydantic")),
-    "a bridge": ("import broker_plane.cli.bridge", ("mcp", "httpx2", "pydantic", "rich", "typer")),
+    "a bridge": (
+        "import broker_plane.cli.bridge",
+        (
+            "mcp",
+            "httpx2",
+            "pycrdt",
+            "pydantic",
+            "rich",
+            "typer",
+            "broker_plane.plane.sessions.live",
+            "broker_plane.reading",
+        ),
+    ),
 }
 
 

@@ -6,8 +6,9 @@ before that leaves (docs/decisions/0005 and 0046). The columns, rows, formats an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from broker_plane.errors import ForbiddenError
 from broker_plane.plane.bodies.deliveries import Deliveries
@@ -21,7 +22,7 @@ from broker_plane.plane.fairness.work import Pass
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.state import LOOK_SHARE
 from broker_plane.reading.answers import BodyDescription, ReadAnswer
-from broker_plane.reading.request import ReadRequest
+from broker_plane.reading.request import ReadRequest, parse_read_request
 from broker_plane.reading.table_profile import EXAMPLES, TableProfile
 from broker_plane.reading.tokens import TOKEN_BYTES
 from broker_plane.tabular.json_values import json_bytes
@@ -42,6 +43,10 @@ class Readings:
         self._places = Shares(_AT_ONCE, owner=_AT_ONCE // 2, grant=1, waiting=_WAITING)
         """Few at once: each may hold a frame or a whole JSON text."""
         self._described: LruCache[BodyDescription] = LruCache(_weigh, _MOST_DESCRIBED)
+
+    def request(self, fields: Mapping[str, Any]) -> ReadRequest:
+        """The request in `fields`. Raises as `parse_read_request`."""
+        return parse_read_request(fields)
 
     async def read(self, opened: Opened, request: ReadRequest) -> ReadAnswer:
         """The part of the body that `request` names, within its budget.

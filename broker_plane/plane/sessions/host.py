@@ -8,16 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_bytes
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broker_plane.errors import BrokerUnavailableError, RateLimitedError, SessionNotFoundError
-from broker_plane.plane.sessions.live import LiveSession
-from broker_plane.plane.sessions.tip import Tip
 from broker_plane.plane.sessions.tools import SessionTools
-from broker_plane.sessions.folded import created
-from broker_plane.sessions.policy import Policy
-from broker_plane.sessions.replicas.port import ArtifactKind, Sync
 from broker_plane.wire.names import BodyId, argument_id
+
+if TYPE_CHECKING:
+    from broker_plane.plane.sessions.live import LiveSession
+    from broker_plane.plane.sessions.tip import Tip
+    from broker_plane.sessions.entries import Entry
+    from broker_plane.sessions.policy import Policy
+    from broker_plane.sessions.replicas.port import ArtifactKind, Sync
 
 IDLE_SECONDS: Final = 60.0
 _MOST_LIVE: Final = 1_000
@@ -61,7 +63,13 @@ class SessionHost:
         session = BodyId(argument_id(token_bytes(16)))
         secret = argument_id(token_bytes(16))
         now = self._tools.now()
-        entry = await asyncio.to_thread(created, session, kind, sync, value, policy, now=now, secret=secret)
+
+        def first_entry() -> Entry:
+            from broker_plane.sessions.folded import created
+
+            return created(session, kind, sync, value, policy, now=now, secret=secret)
+
+        entry = await asyncio.to_thread(first_entry)
         await self._tools.log.create(session, owner, [entry], policy.seconds + policy.audit_seconds)
         return session
 
@@ -111,8 +119,9 @@ class SessionHost:
             place.live = None
         if place.live is None:
             info = await self._tools.log.find(session)
-            tip = await Tip.load(session, self._tools.log)
-            place.live = LiveSession(session, info.owner, tip, self._tools)
+            live_session, tip_class = await asyncio.to_thread(_classes)
+            tip = await tip_class.load(session, self._tools.log)
+            place.live = live_session(session, info.owner, tip, self._tools)
             place.live.start()
         return place.live
 
@@ -128,3 +137,11 @@ class SessionHost:
                     del self._places[key]
                     if place.live is not None:
                         await place.live.close()
+
+
+def _classes() -> tuple[type[LiveSession], type[Tip]]:
+    """Imported with the first session that is opened, in a thread: most bridges never have one."""
+    from broker_plane.plane.sessions.live import LiveSession
+    from broker_plane.plane.sessions.tip import Tip
+
+    return LiveSession, Tip

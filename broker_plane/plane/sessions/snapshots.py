@@ -8,12 +8,12 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.sessions.ports import Group, SessionLog, Snapshot
 from broker_plane.plane.sessions.tip import Tip
+from broker_plane.plane.sessions.tools import EVERY_ENTRIES
 from broker_plane.plane.sessions.writing import GroupWriter
 from broker_plane.sessions.folded import pack_state
 
 log = redacted_logger(__name__)
 
-EVERY_ENTRIES: Final = 500
 _EVERY_BYTES: Final = 1 << 20
 _LEASE_SECONDS: Final = 30
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from broker_plane.plane.fairness.work import Work
-from broker_plane.plane.sessions.closing import Results
-from broker_plane.plane.sessions.ports import SessionLog
-from broker_plane.plane.sessions.snapshots import EVERY_ENTRIES
-from broker_plane.plane.sessions.validation import SessionValidators
+
+if TYPE_CHECKING:
+    from broker_plane.plane.sessions.closing import Results
+    from broker_plane.plane.sessions.ports import SessionLog
+    from broker_plane.plane.sessions.validation import SessionValidators
+
+EVERY_ENTRIES: Final = 500
+"""The number of entries between two snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
