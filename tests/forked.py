@@ -129,6 +129,12 @@ class ForkedActor(Actor):
         self._stdout = cast("IO[bytes]", os.fdopen(heard, "rb", 0))
 
 
+class ForkedMcpActor(ForkedActor):
+    """A forked actor that speaks MCP."""
+
+    preloaded = MCP
+
+
 def run(
     module: str,
     *arguments: object,

@@ -97,7 +97,8 @@ class _Transport(TcpTransport):
     async def greeted(self, seconds: float) -> bool:
         """Whether the server has sent its first line within `seconds`."""
         try:
-            self._held = self.greeting = await asyncio.wait_for(self._line(), seconds)
+            async with asyncio.timeout(seconds):
+                self._held = self.greeting = await self._line()
         except TimeoutError:
             return False
         return True

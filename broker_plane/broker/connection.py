@@ -6,8 +6,9 @@ used, because it never resolves on an error.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -21,7 +22,7 @@ from broker_plane.broker.messages import Message
 from broker_plane.broker.payloads import check_size
 from broker_plane.broker.requests import Answer
 from broker_plane.broker.subscriptions import Served, Subscription
-from broker_plane.errors import BrokerUnavailableError, NotPermittedError, StorageError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, NotPermittedError, StorageError
 from broker_plane.plane.fairness.admission import READ_BYTES, ByteBudget
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.plane.tasks import settled
@@ -35,6 +36,9 @@ _ATTEMPT_SECONDS = 2.0
 """Time-out of one attempt in a cluster: a node that has just died never answers. An election takes longer."""
 
 _READ_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.05
+"""A write without an acknowledgement for this long is looked after."""
+
 _LONGEST_WAIT_SECONDS = 0.25
 """Between two attempts. A stream without a leader says so at once, and an election can end at any moment."""
 
@@ -46,7 +50,8 @@ class Connection:
     """
 
     def __init__(self, timeout: float, client: NatsClient | None = None) -> None:
-        self.link = Link(timeout, client or NatsClient())
+        self.client = client or NatsClient()
+        self.link = Link(timeout, self.client)
         self.timeout = timeout
         self.js_api = _JS_API
         """The prefix of JetStream's API: a different one if JetStream is in another domain."""
@@ -61,11 +66,8 @@ class Connection:
         """The budget for stored data that was requested and has not arrived."""
         self.leaderless: dict[str, float] = {}
         """Streams that had no leader, and until when (monotonic) that is assumed."""
+        self._looking: set[asyncio.Task[None]] = set()
         self._dropped = DroppedWrites(self.link.requests, self.request, self._is_replicated, timeout)
-
-    @property
-    def client(self) -> NatsClient:
-        return self.link.client
 
     @property
     def max_payload(self) -> int:
@@ -116,8 +118,7 @@ class Connection:
     async def answer(self, future: Answer, seconds: float = 0) -> Message:
         """Wait for the answer to what was sent. Raises as `request` does."""
         if not await settled(future, seconds or self.timeout):
-            self.link.check_node()
-            fail(future, self.link.requests.unanswered(NO_ANSWER))
+            self._give_up(future)
         return future.result()
 
     async def request(
@@ -129,7 +130,17 @@ class Connection:
             BrokerUnavailableError: no answer came in time; it is unknown whether the request was carried out.
             NotPermittedError: this user may not send that request.
         """
-        return await self.answer(await self.send(subject, payload, headers), seconds)
+        answer = await self.send(subject, payload, headers)
+        giving_up = asyncio.get_running_loop().call_later(seconds or self.timeout, self._give_up, answer)
+        try:
+            return await answer
+        finally:
+            giving_up.cancel()
+
+    def _give_up(self, answer: Answer) -> None:
+        if not answer.done():
+            self.link.check_node()
+            fail(answer, self.link.requests.unanswered(NO_ANSWER))
 
     async def retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of `attempt`, which must be idempotent: in a cluster it is retried while a leader is elected."""
@@ -168,13 +179,29 @@ class Connection:
         """
         if not self.clustered:  # what a dead leader did not answer was not dropped for lack of space, and is sent again
             await self._dropped.wait(future, seconds or self.timeout)
-        return parsed(await self.answer(future, seconds))
+        return parsed(future.result() if future.done() else await self.answer(future, seconds))
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None, *, seconds: float = 0) -> int:
         """Publish one message to a stream and return its sequence."""
-        ack = await self.acknowledged(await self.send(subject, payload, headers), seconds)
-        sequence: int = ack["seq"]
+        answer = await self.send(subject, payload, headers)
+        # Most acknowledgements take a millisecond; what takes long is looked into, until then nothing is done for it.
+        looking = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._look_into, answer, seconds)
+        try:
+            sequence: int = parsed(await answer)["seq"]
+        finally:
+            looking.cancel()
         return sequence
+
+    def _look_into(self, answer: Answer, seconds: float) -> None:
+        """See to it that a write is answered, or fails within `seconds`."""
+
+        async def look() -> None:
+            with suppress(BrokerPlaneError):  # `answer` has it, too
+                await self.acknowledged(answer, max(0.01, (seconds or self.timeout) - _PATIENCE_SECONDS))
+
+        looking = asyncio.create_task(look())
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
 
     async def _is_replicated(self, stream: str) -> bool:
         try:

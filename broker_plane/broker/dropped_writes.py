@@ -39,15 +39,10 @@ class DroppedWrites:
 
     async def wait(self, answer: Answer, seconds: float) -> None:
         """Wait up to `seconds` until the write is answered. It fails as soon as it is known to be dropped."""
-        if await self._is_answered_soon(answer):
-            return
-        now = asyncio.get_running_loop().time
-        deadline = now() + seconds
-        while not await self._is_answered_soon(answer) and now() < deadline:
+        soon = min(_PROBE_AFTER_SECONDS, self._timeout)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not await settled(answer, soon) and asyncio.get_running_loop().time() < deadline:
             await self._fail_dropped(answer)
-
-    async def _is_answered_soon(self, answer: Answer) -> bool:
-        return await settled(answer, min(_PROBE_AFTER_SECONDS, self._timeout))
 
     async def _fail_dropped(self, answer: Answer) -> None:
         """Fail what a stream dropped.

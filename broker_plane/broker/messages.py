@@ -11,7 +11,10 @@ __all__ = ["Message", "respond"]
 
 
 async def respond(message: Message, payload: bytes) -> None:
-    """Reply to a request. A reply that cannot be sent is dropped; the client retries after its time-out."""
+    """Reply to a request. A reply that cannot be sent is dropped; the client retries after its time-out.
+
+    nats-py's `respond` would send the headers of the request back, which nats-server adds if it crossed accounts.
+    """
     if message.reply:
         with suppress(nats.errors.Error):
-            await message.respond(payload)
+            await message._client.publish(message.reply, payload)

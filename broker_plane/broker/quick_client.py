@@ -137,16 +137,26 @@ class QuickClient(Client):
         self.stats["out_bytes"] += len(payload)
         self._pending.append(command)
         self._pending_data_size += len(command)
+        self._write_soon()
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        if force_flush or self._status != Client.CONNECTED:
+            return await super()._flush_pending(force_flush)
+        self._write_soon()
+        return None
+
+    def _write_soon(self) -> None:
         if not self._flushes:
             self._flushes = True
             asyncio.get_running_loop().call_soon(self._write_pending)
 
     def _write_pending(self) -> None:
         self._flushes = False
-        if not self._pending or self._status != Client.CONNECTED:
+        if self._status != Client.CONNECTED:
             return
         try:
-            self._transport.writelines(self._pending)  # type: ignore[union-attr]  # there is one once it is connected
+            if self._pending:
+                self._transport.writelines(self._pending)  # type: ignore[union-attr]  # there is one once it is connected
         except Exception:  # noqa: BLE001  # the flusher meets it, too, and handles it
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())  # type: ignore[union-attr]
         else:

@@ -5,8 +5,6 @@ nats-py copies the data of a message three times, and tries six patterns on some
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
@@ -20,14 +18,8 @@ Message = tuple[int, bytes, bytes, bytes, bytes]
 """Number of the subscription, subject, reply subject, data and headers."""
 
 
-class _Line(NamedTuple):
-    """The line before a message: `headers` and `size` are in bytes, and `size` includes the headers."""
-
-    subject: bytes
-    number: int
-    reply: bytes
-    headers: int
-    size: int
+_Line = tuple[int, bytes, bytes, int, int]
+"""The line before a message: number of the subscription, subject, reply subject, and bytes of headers and of all."""
 
 
 class QuickParser(Parser):
@@ -75,8 +67,8 @@ class QuickParser(Parser):
         if self._line is not None:
             at = min(self._missing, len(data))
             message = self._completed(data)
-            if message is None or not self._taken(message):
-                self._rest = data[at:]
+            if message is None or not self.nc.take_message(*message):
+                self._odd, self._rest = message, data[at:]
                 return message is None
         length = len(data)
         while at < length:
@@ -87,42 +79,38 @@ class QuickParser(Parser):
             if line is None:
                 self._odd, self._rest = data[at:start], data[start:]
                 return False
-            end = start + line.size
+            number, subject, reply, headers, size = line
+            end = start + size
             if end + 2 > length:
                 self._line, self._pieces = line, [memoryview(data)[start:]]
                 self._missing, at = end + 2 - length, length
                 break
-            split, at = start + line.headers, end + 2
-            if not self._taken((line.number, line.subject, line.reply, data[split:end], data[start:split])):
-                self._rest = data[at:]
+            split, at = start + headers, end + 2
+            payload, head = data[split:end], data[start:split]
+            if not self.nc.take_message(number, subject, reply, payload, head):
+                self._odd, self._rest = (number, subject, reply, payload, head), data[at:]
                 return False
         self._rest = data[at:]
         return True
 
-    def _taken(self, message: Message) -> bool:
-        if self.nc.take_message(*message):
-            return True
-        self._odd = message
-        return False
-
     def _completed(self, data: bytes) -> Message | None:
         """The message that had not arrived completely, if `data` completes it."""
-        line, missing = self._line, self._missing
-        assert line is not None  # noqa: S101  # for the type checker
+        assert self._line is not None  # noqa: S101  # for the type checker
+        (number, subject, reply, size_of_headers, size), missing = self._line, self._missing
         self._pieces.append(memoryview(data)[:missing])
         self._missing -= len(data)
         if self._missing > 0:
             return None
         pieces, self._line, self._pieces = self._pieces, None, []
-        if len(pieces[0]) >= line.headers and len(pieces[-1]) >= 2:
-            headers = bytes(pieces[0][: line.headers])
-            pieces[0] = pieces[0][line.headers :]
+        if len(pieces[0]) >= size_of_headers and len(pieces[-1]) >= 2:
+            headers = bytes(pieces[0][:size_of_headers])
+            pieces[0] = pieces[0][size_of_headers:]
             pieces[-1] = pieces[-1][:-2]
             payload = b"".join(pieces)
         else:  # cut within the headers or the end of the last line
             whole = b"".join(pieces)
-            headers, payload = whole[: line.headers], whole[line.headers : line.size]
-        return line.number, line.subject, line.reply, payload, headers
+            headers, payload = whole[:size_of_headers], whole[size_of_headers:size]
+        return number, subject, reply, payload, headers
 
 
 def _line_of(raw: bytes) -> _Line | None:
@@ -140,4 +128,4 @@ def _line_of(raw: bytes) -> _Line | None:
         return None
     if int(headers) > int(size):
         return None
-    return _Line(words[1], int(number), words[3] if count > least else b"", int(headers), int(size))
+    return int(number), words[1], words[3] if count > least else b"", int(headers), int(size)

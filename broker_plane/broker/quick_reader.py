@@ -31,7 +31,7 @@ class QuickReader:
 
     def close(self) -> None:
         """Drop what arrives from now on."""
-        self._is_over = True
+        self._is_over, self._is_busy = True, False
         self._take = _drop
         self._queue.clear()
 

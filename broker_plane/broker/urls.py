@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from broker_plane.errors import ConfigError
@@ -35,6 +36,7 @@ class Seeds:
         return {"user": self.user, "password": self.password} if self.user else {}
 
 
+@lru_cache(8)
 def seeds_of(url: str, setting: str = "BROKER_PLANE_NATS_URL") -> Seeds:
     """The seeds that `url` names. Escapes (`%40`) in user and password are resolved. Errors name `setting`.
 

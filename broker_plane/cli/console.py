@@ -21,6 +21,7 @@ import typer
 from broker_plane.cli.error_messages import exit_code, explained
 from broker_plane.config import load_log_settings
 from broker_plane.logs import configure
+from broker_plane.wire import exact_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -219,7 +220,11 @@ def say_error(code: str, message: str, *, json_only: bool = False) -> bool:
 
 
 def say_json(fields: Any) -> None:
-    sys.stdout.write(orjson.dumps(fields).decode() + "\n")
+    try:
+        text = orjson.dumps(fields)
+    except TypeError:  # whole numbers beyond 64 bits, or half of a surrogate pair, which only an escape can express
+        text = exact_json.dumps(fields)
+    sys.stdout.write(text.decode() + "\n")
     sys.stdout.flush()
 
 

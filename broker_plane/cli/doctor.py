@@ -20,6 +20,9 @@ from broker_plane.storage.replication import Replication
 from broker_plane.transfer.plugins import report
 from broker_plane.wire.plane_names import DEFAULT_PREFIX
 
+_NAMED = 5
+"""Damaged tasks that are named in a line."""
+
 keys = typer.Typer(help="Manage the keys that seal grants.", no_args_is_help=True)
 
 
@@ -90,6 +93,9 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         lines["sessions"] = f"over HTTP only: {only_http}" if only_http else "a grant can take part over NATS"
         kept = await plane.health.revocation_problem()
         lines["revocation"] = f"does not end connections to NATS: {kept}" if kept else "ends connections to NATS"
+    if damaged := await plane.tasks.damaged():
+        ids = ", ".join(each.id for each in damaged[:_NAMED])
+        lines["tasks"] = f"{len(damaged)} damaged, which are not run (`broker-plane tasks ls` says why): {ids}"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
 

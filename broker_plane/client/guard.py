@@ -78,6 +78,11 @@ class RequestGuard:
             raise self._refusal(host)
         return RequestTarget(scheme, str(found[0]), port, host, _rest(parts))
 
+    async def leads_to(self, url: str, address: str, schemes: Sequence[Scheme] = HTTP_SCHEMES) -> bool:
+        """Whether the name in `url` resolves to `address` now. Raises as `check`."""
+        _, _, host, port = self._parsed(url, schemes)
+        return ip_address(address) in await self.resolver(host, port)
+
     def pinned(self, url: str, address: str, schemes: Sequence[Scheme] = HTTP_SCHEMES) -> RequestTarget:
         """The target of a `url` that was checked before and led to `address` then. Its name is not resolved again.
 

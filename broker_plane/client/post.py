@@ -15,10 +15,12 @@ from broker_plane.errors import TooLargeError, WrongCompressionError
 from broker_plane.plane.webhooks.signed_post import WebhookResponse
 
 _MAX_ANSWER_BYTES = 64 * 1024
+_LEAST_BYTES_PER_SECOND = 500_000
+"""Large bodies have more time, as if the connection was this slow."""
 
 
 class WebhookPost:
-    """The Post port over HTTP. `seconds` limit the whole response."""
+    """The Post port over HTTP. `seconds` limit the whole response; a large body has more time."""
 
     def __init__(
         self, guard: RequestGuard, *, seconds: float = 15.0, kept_connections: int = 0, kept_seconds: float = 5.0
@@ -60,7 +62,7 @@ class WebhookPost:
         try:
             # The client's own time-outs restart with every byte.
             async with (
-                asyncio.timeout(self._seconds),
+                asyncio.timeout(self._seconds + len(body) / _LEAST_BYTES_PER_SECOND),
                 self._client.stream("POST", target.url, content=body, headers=fields, extensions=extensions) as answer,
             ):
                 text, unreadable = await _beginning(answer)

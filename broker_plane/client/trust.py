@@ -73,10 +73,10 @@ class Trust:
     def _check(self, url: str, what: str, path: str) -> str:
         try:
             parts = urlsplit(url.strip())
-            host, port = one_spelling(parts.hostname or ""), _port(parts)
+            host, port = _place_of(parts.scheme, parts.netloc)
         except ValueError as error:
             raise UntrustedHostError(f"{what} is not a URL") from error
-        if parts.scheme not in _DEFAULT_PORTS or not host or parts.username is not None:
+        if parts.scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
             raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
         prefix, found, grant = parts.path.rpartition(path)
         if not found or not is_grant(grant) or parts.query or parts.fragment:
@@ -138,16 +138,19 @@ def _no_entry(text: str) -> str:
 
 
 def _listed(parts: SplitResult, hosts: frozenset[str]) -> bool:
-    host = one_spelling(parts.hostname or "")
-    return host in hosts or _host_port(host, _port(parts)) in hosts
+    host, port = _place_of(parts.scheme, parts.netloc)
+    return host in hosts or _host_port(host, port) in hosts
 
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _port(parts: SplitResult) -> int:
-    return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+@lru_cache(64)
+def _place_of(scheme: str, place: str) -> tuple[str, int]:
+    """The host and the port in `place`, the part of a URL before its path. Raises ValueError."""
+    parts = SplitResult(scheme, place, "", "", "")
+    return one_spelling(parts.hostname or ""), parts.port or _DEFAULT_PORTS.get(scheme, 0)
 
 
 @lru_cache(64)
@@ -158,4 +161,4 @@ def _base_of(bridge: str) -> tuple[str, tuple[str, str, int]]:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, one_spelling(parts.hostname or ""), _port(parts)
+    return parts.scheme, *_place_of(parts.scheme, parts.netloc)

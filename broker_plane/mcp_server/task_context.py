@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, get_type_hints, overload
 
-import anyio.to_thread
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Elicit
 from mcp.types import ClientCapabilities
@@ -17,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from broker_plane.errors import TaskError
 from broker_plane.mcp_server.task_questions import Question, answer_of, check_declared, request_of
+from broker_plane.mcp_server.task_threads import in_thread
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -136,9 +136,7 @@ def direct_task() -> TaskContext:
 async def _called(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     if inspect.iscoroutinefunction(inspect.unwrap(function)):
         return await function(*arguments, **keywords)
-    # A thread cannot be interrupted; a run that ends does not wait for it.
-    call = functools.partial(function, *arguments, **keywords)
-    made = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    made = await in_thread(functools.partial(function, *arguments, **keywords))
     return await made if inspect.isawaitable(made) else made
 
 

@@ -13,11 +13,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import anyio.to_thread
 from mcp.shared.exceptions import MCPError
 
 from broker_plane.errors import ConfigError
 from broker_plane.mcp_server.task_context import TaskContext, direct_task
+from broker_plane.mcp_server.task_threads import in_thread
 from broker_plane.tabular.sources import source_of
 from broker_plane.tools.signature import Function, bare_annotation, name_of, parameters_of
 from broker_plane.wire.json_rpc import INTERNAL_ERROR
@@ -101,8 +101,7 @@ def with_task(function: Function) -> Function:
             return await function(**arguments, **{own[0]: _task.get() or direct_task()})
         if inspect.iscoroutinefunction(function):
             return await function(**arguments)
-        # A thread cannot be interrupted; a run that ends does not wait for it.
-        return await anyio.to_thread.run_sync(lambda: source_of(function(**arguments)), abandon_on_cancel=True)
+        return await in_thread(lambda: source_of(function(**arguments)))
 
     return _named(bound, function, others)
 

@@ -24,15 +24,18 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from broker_plane.errors import TaskNotFoundError
+from broker_plane.errors import BodyLostError, TaskNotFoundError, WireError
 from broker_plane.mcp_server.task_shapes import TaskNotification, TaskNotificationParams, task_client
 from broker_plane.plane.durable_tasks.parts import detailed
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 from broker_plane.wire.tasks import TASKS
 
 if TYPE_CHECKING:
     from broker_plane.plane.durable_tasks.watch import TaskNews
     from broker_plane.runtime.tasks import ServerTasks
+
+log = redacted_logger(__name__)
 
 MAX_TASKS = 1_000
 """Tasks that one subscription may name."""
@@ -119,6 +122,9 @@ class TaskListener:
             fields = await detailed(self._server.tasks.store, record, self._server.tasks.now())
         except TaskNotFoundError:  # it has expired
             return
+        except (WireError, BodyLostError) as error:  # the other tasks are sent nevertheless
+            log.warning("A client that listens to the task %s does not hear of it: %s", task_id, error.brief)
+            return
         self._sent[task_id] = record.updated
         params = TaskNotificationParams.model_validate({"_meta": self._meta, **fields}, by_name=False)
         await self._send(TaskNotification(method="notifications/tasks", params=params))
@@ -134,7 +140,7 @@ class TaskListener:
     async def _exists(self, task_id: str) -> bool:
         try:
             await self._server.tasks.get(task_id, self._client)
-        except TaskNotFoundError:
+        except (TaskNotFoundError, WireError):
             return False
         return True
 

@@ -36,7 +36,6 @@ from broker_plane.mcp_server.task_shapes import (
     task_client,
 )
 from broker_plane.plane.durable_tasks.parts import content_of, detailed, result_of
-from broker_plane.plane.durable_tasks.ports import CALL
 from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 from broker_plane.wire.tasks import TASKS, TaskRecord, task_fields
 
@@ -115,10 +114,14 @@ class TasksExtension(Extension):
         key = idempotency_key(params, client)
         call = call_of(ctx, params, client_of_request())
         ttl_ms = options.ttl_seconds * 1000
-        record = await server.tasks.create(params.name, call.pack(), client=client, ttl_ms=ttl_ms, key=key)
-        if key and not call.same_as(parse_call(await server.tasks.store.value(record, CALL))):
-            raise key_error("names another call; use another key for this one", KeyReusedError.code)
-        return record
+
+        def same(stored: bytes) -> bool:
+            return call.same_as(parse_call(stored))
+
+        try:
+            return await server.tasks.create(params.name, call.pack(), client=client, ttl_ms=ttl_ms, key=key, same=same)
+        except KeyReusedError as error:
+            raise key_error("names another call; use another key for this one", error.code) from error
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         check_tasks_request(ctx, params.task_id)

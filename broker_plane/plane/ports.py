@@ -81,6 +81,9 @@ class BodyStore(Protocol):
             BodyLostError: bytes are missing or changed; when reading the whole body, before the last piece is yielded.
         """
 
+    def held(self, body: BodyInfo) -> bytes | None:
+        """All of a small body, verified, if it is in this process's memory."""
+
     def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         """Every committed body of `owner`, oldest first."""
 

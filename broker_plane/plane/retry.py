@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import TypeVar
 
 import anyio
@@ -29,13 +30,13 @@ async def retry_while_retryable(
     Raises:
         BrokerPlaneError: the last error.
     """
-    deadline = anyio.current_time() + seconds
+    deadline = monotonic() + seconds
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
             return await attempt()
         except BrokerPlaneError as error:
-            if not error.retryable or not isinstance(error, only) or anyio.current_time() + wait > deadline:
+            if not error.retryable or not isinstance(error, only) or monotonic() + wait > deadline:
                 raise
         await anyio.sleep(wait)
         wait = min(2 * wait, longest_wait)

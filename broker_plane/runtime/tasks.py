@@ -16,7 +16,7 @@ from broker_plane.plane.durable_tasks.tasks import DurableTasks
 from broker_plane.plane.durable_tasks.watch import TaskWatch
 from broker_plane.plane.durable_tasks.worker import Execute, TaskWorker
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.layout import ensure_task_work
+from broker_plane.storage.layout import ensure_task_work, has_tasks
 from broker_plane.storage.tasks import NatsTasks
 from broker_plane.storage.work_queue import NatsWorkQueue
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -84,7 +84,7 @@ class Tasks:
 
     async def damaged(self, server: str = "") -> _Damaged:
         """Return the tasks of one server, or of all, whose records cannot be used, with the reasons."""
-        return (await self.listing(server)).damaged
+        return (await self.listing(server)).damaged if await has_tasks(self._wiring.connection) else []
 
     async def listing(self, server: str = "", status: str = "") -> TaskListing:
         """Return what `list` and `damaged` do, by one look."""

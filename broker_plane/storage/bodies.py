@@ -103,6 +103,10 @@ class NatsBodyStore:
             raise BodyNotFoundError("The stored object of this name is another body")
         return body
 
+    def held(self, body: BodyInfo) -> bytes | None:
+        """Nothing is kept in memory."""
+        return None
+
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         stop = body.size if stop is None else min(stop, body.size)
         whole = start == 0 and stop == body.size

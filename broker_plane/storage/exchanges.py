@@ -140,6 +140,12 @@ class NatsExchanges:
                     found.append(Said(number, line, LAST in headers))
         return found
 
+    async def room(self) -> int:
+        """As `ExchangeStore.room`."""
+        await self._ensure()
+        info = await self._connection.retrying_api(f"STREAM.INFO.{self._names.requests_stream}")
+        return max(0, int(info["config"]["max_bytes"]))
+
     async def is_finished(self, key: ExchangeKey) -> bool:
         """As `ExchangeStore.is_finished`."""
         await self._ensure()

@@ -163,6 +163,11 @@ async def ensure_tasks(connection: Connection) -> None:
     await _ensure_smaller(connection, config, _TASKS, (1, 8, 64))
 
 
+async def has_tasks(connection: Connection) -> bool:
+    """Whether there were tasks at any time."""
+    return await _config_of(connection, kv_stream(connection.names.tasks_bucket)) is not None
+
+
 async def ensure_task_work(connection: Connection) -> None:
     """Create the stream of the work of tasks out of the spare."""
     names = connection.names

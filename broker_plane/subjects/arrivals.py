@@ -39,10 +39,11 @@ class Arrivals(Subscription):
         Raises:
             BrokerUnavailableError: there is no connection.
         """
-        async with self._lock:
-            if not self._subscribed:
-                await self._connection.keep_subscribed(self)
-                self._subscribed = True
+        if not self._subscribed:
+            async with self._lock:
+                if not self._subscribed:
+                    await self._connection.keep_subscribed(self)
+                    self._subscribed = True
         number = encode_id(self._random(NUMBER_BYTES))
         self._pulls[number] = arriving = _PullArrivals(self.subject)
         try:

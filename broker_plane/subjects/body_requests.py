@@ -27,6 +27,7 @@ from broker_plane.plane.fairness.admission import BudgetShare
 from broker_plane.plane.fairness.shares import Shares
 from broker_plane.plane.fairness.turns import Turns
 from broker_plane.plane.fairness.windows import LARGEST_BYTES, Window, Windows
+from broker_plane.plane.fairness.work import SMALL
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.tasks import cancel_and_forget
@@ -72,15 +73,21 @@ class BodyRequests:
         Raises:
             BrokerPlaneError: the request is refused.
         """
-        async with self.admitted(opened, payload) as request:
+        async with self._places.place(opened.payer):
+            request = await self._parsed(opened, payload)
             return await self.deliver(opened, puller, request, await self._body(opened, request))
 
     @asynccontextmanager
     async def admitted(self, opened: Opened, payload: bytes) -> AsyncIterator[PullRequest]:
         """The parsed request, with one of the places that limit how many pulls are answered at the same time."""
         async with self._places.place(opened.payer):
-            parse = partial(parse_request, payload)
-            yield await self._deliveries.work.of(opened.payer).do(len(payload) // 8, parse)
+            yield await self._parsed(opened, payload)
+
+    async def _parsed(self, opened: Opened, payload: bytes) -> PullRequest:
+        cost = len(payload) // 8
+        if cost <= SMALL:
+            return parse_request(payload)
+        return await self._deliveries.work.of(opened.payer).do(cost, partial(parse_request, payload))
 
     async def deliver(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody) -> Reply:
         """The answer to a request for `body`: a preview, its bytes, or its first window. Raises as `answer`."""
@@ -116,14 +123,16 @@ class BodyRequests:
     async def _in_answer(
         self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, subject: str
     ) -> Reply:
-        if not opened.grant.counters:  # no claim is written
-            await self._turn(opened, subject, request, body.stored, size=body.stored.size)
+        self._turns.has(subject)
+        await self._room(opened, subject, body.stored.size)
+        held = self._deliveries.bodies.held(body)
+        if held is not None or not opened.grant.counters:  # it is in memory, or no claim is written
             async with self._leased(opened, puller, request, 1.0) as lease:
-                return self._sent(subject, request, body.stored, lease, await self._read(body))
+                data = await self._read(body) if held is None else held
+                return self._sent(subject, request, body.stored, lease, data)
         # The store is read while the claim is written; nothing leaves before the claim is acknowledged.
         ahead = asyncio.create_task(self._read(body))
         try:
-            await self._turn(opened, subject, request, body.stored, size=body.stored.size)
             async with self._leased(opened, puller, request, 1.0) as lease:
                 return self._sent(subject, request, body.stored, lease, await ahead)
         finally:
@@ -161,21 +170,21 @@ class BodyRequests:
                 await self._deliveries.release(lease, unsent=pay)
             raise
 
-    async def _turn(self, opened: Opened, pull: str, request: PullRequest, body: BodyInfo, *, size: int = 0) -> Window:
-        """The next window of a pull, once the broker has room for it or for `size` bytes.
-
-        A pull that waits for room gives up its place meanwhile.
-        """
+    async def _turn(self, opened: Opened, pull: str, request: PullRequest, body: BodyInfo) -> Window:
+        """The next window of a pull, once the broker has room for it."""
         window = self._windows.of(request.number, monotonic())
-        size = size or max(window.bytes, body.chunk_bytes)
-        share = BudgetShare(opened.owner, opened.grant.id)
         self._turns.has(pull, but=int(window.ahead))
+        await self._room(opened, pull, max(window.bytes, body.chunk_bytes))
+        return window
+
+    async def _room(self, opened: Opened, pull: str, size: int) -> None:
+        """Wait until the broker has room for `size` bytes. A pull that waits gives up its place meanwhile."""
+        share = BudgetShare(opened.owner, opened.grant.id)
         if self._turns.fits(size):
             await self._turns.take(pull, size, share)
         else:
             async with self._places.left(opened.payer):
                 await self._turns.take(pull, size, share)
-        return window
 
     async def _whole(
         self, opened: Opened, puller: str, request: PullRequest, scoped: ScopedBody, window: Window

@@ -63,7 +63,8 @@ class UserPuller:
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
-        async with self.puller_for(address) as puller, puller.pull(address, selector) as incoming:
+        puller = await self._connected()
+        async with puller.pull(address, selector) as incoming:
             yield incoming
 
     async def look(self, address: str, sample: int) -> Preview:
@@ -78,6 +79,8 @@ class UserPuller:
             await self._puller.connection.close()
 
     async def _connected(self) -> NatsPuller:
+        if self._puller is not None:
+            return self._puller
         async with self._connecting:
             if self._puller is None:
                 inbox = asker_inbox(self._asker)

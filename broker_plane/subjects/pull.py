@@ -70,7 +70,8 @@ class SubjectPull:
         answer = await self._window("", -1)
         if answer.info.digest:  # the grant shows all of the body: a request for all of it gets the stored bytes
             selector = self._request.selector.of(answer.info.rows)
-            self._request = replace(self._request, selector=selector)
+            if selector is not self._request.selector:
+                self._request = replace(self._request, selector=selector)
         return answer
 
     def incoming(self, answer: PullAnswer) -> Incoming:
@@ -183,7 +184,8 @@ class SubjectPull:
         return await retry_while_retryable(lambda: self._window(lease, after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
-        request = replace(self._request, lease=lease, after=after).pack()
+        first = not lease and after < 0
+        request = (self._request if first else replace(self._request, lease=lease, after=after)).pack()
         # In a cluster a request may go to a node that has just died, whichever bridge would have answered it.
         seconds = _CLUSTER_ANSWER_SECONDS if self._connection.clustered else _ANSWER_SECONDS
         attempts = round((_REPEATS + 1) * _ANSWER_SECONDS / seconds)

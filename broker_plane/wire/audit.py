@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 AuditEvent = Literal[
@@ -56,8 +57,8 @@ class AuditEntry:
     """How often, for a delivery in several windows or retries in quick succession."""
 
     def to_wire(self) -> dict[str, Any]:
-        named = {name: getattr(self, name) for name in _FIELDS}
-        return {name: value for name, value in named.items() if value != _NOTHING.get(name)}
+        values = zip(_FIELDS, _values_of(self), _DEFAULTS, strict=True)
+        return {name: value for name, value, default in values if value != default}
 
     @property
     def _one(self) -> tuple[str, ...] | None:
@@ -113,4 +114,5 @@ def parse_entry(found: Any) -> AuditEntry | None:
 
 
 _FIELDS = tuple(each.name for each in fields(AuditEntry))
-_NOTHING = {each.name: each.default for each in fields(AuditEntry) if each.default is not MISSING}
+_values_of = attrgetter(*_FIELDS)
+_DEFAULTS = tuple(None if each.default is MISSING else each.default for each in fields(AuditEntry))

@@ -288,6 +288,7 @@ def _split(text: str) -> _Parts:
     return _Parts(raw[: _LAYOUT.size], list(split_caveats(body)), raw[-_TAG_BYTES:])
 
 
+@lru_cache(_UNSEALED)
 def _raw(text: str) -> bytes:
     if not _TEXT.match(text) or len(text) % 4 == 1:
         raise GrantRefusedError("no grant's form")

@@ -12,7 +12,7 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import TaskError, TaskNotFoundError
+from broker_plane.errors import KeyReusedError, TaskError, TaskNotFoundError
 from broker_plane.plane.durable_tasks.parts import content_of
 from broker_plane.plane.durable_tasks.run import TaskRun
 from broker_plane.plane.durable_tasks.worker import Outcome, TaskDeferred, TaskFailure, TaskResult
@@ -80,6 +80,21 @@ async def test_the_same_key_of_the_same_client_is_the_same_task(server: ServerTa
     assert (await created(server, key="order 1", client="a")).id == first.id
     others = [await created(server, key="order 2", client="a"), await created(server, key="order 1", client="b")]
     assert len({first.id, *(each.id for each in others)}) == 3
+
+
+async def test_a_key_of_another_call_is_refused_also_once_the_record_was_removed(
+    server: ServerTasks, plane: Plane
+) -> None:
+    first = await created(server, key="order 1", client="a")
+    with pytest.raises(KeyReusedError):
+        await created(server, key="order 1", client="a", same=lambda stored: False)
+    connection = plane.wiring.connection
+    record = f"$KV.{connection.names.tasks_bucket}.h.{server.tasks.server}.{first.id}"
+    await connection.api(f"STREAM.PURGE.KV_{connection.names.tasks_bucket}", {"filter": record})
+    with pytest.raises(KeyReusedError):
+        await server.tasks.create("other", b"{}", client="a", ttl_ms=60_000, key="order 1", same=lambda stored: False)
+    assert await plane.tasks.list(server.tasks.server) == [], "a refused call has made no task"
+    assert (await created(server, key="order 1", client="a")).id == first.id
 
 
 async def test_completed_steps_are_kept_when_another_process_takes_over(server: ServerTasks) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from broker_plane import Plane
@@ -22,6 +24,7 @@ from broker_plane.runtime.tasks import ServerTasks
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.tasks import TaskRecord
+from tests import forked
 from tests.contract.task_bodies import QUESTION, YES, created, encoded, no_check, reached, working
 
 pytestmark = pytest.mark.anyio
@@ -164,8 +167,23 @@ async def test_a_damaged_task_is_named_and_stops_no_other(plane: Plane, caplog: 
             assert await fresh.tasks.sweep() == 0
     assert {each.id for each in await plane.tasks.damaged(server.tasks.server)} == {task.id for task in damaged}
     assert len(await plane.tasks.list(server.tasks.server)) == 3
+    said = (await found_by_doctor(plane))["tasks"]
+    assert all(task.id in said for task in damaged)
     with pytest.raises(WireError, match="damaged"):
         await plane.tasks.get(damaged[1].id)
+
+
+async def found_by_doctor(plane: Plane) -> dict[str, Any]:
+    environment = {
+        **os.environ,
+        "BROKER_PLANE_NATS_URL": plane.settings.nats_url,
+        "BROKER_PLANE_DATA_DIR": str(plane.settings.data_dir),
+    }
+    done = await anyio.to_thread.run_sync(
+        lambda: forked.run("broker_plane.cli.main", "doctor", "--json", env=environment)
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 async def test_a_function_that_catches_its_cancellation_loses_its_place(

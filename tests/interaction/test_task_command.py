@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import anyio.to_thread
 import pytest
+from mcp.shared.exceptions import MCPError
 from typer.testing import CliRunner
 
 from broker_plane import Plane
@@ -36,7 +37,13 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def test_an_operator_lists_shows_and_cancels_tasks_of_any_client(settings: Settings, command: Any) -> None:
     name = f"test-{uuid4().hex[:12]}"
-    async with taking(make(name, settings).mcp) as client:
+    server = make(name, settings)
+
+    @server.task_tool
+    def odd() -> None:
+        raise MCPError(-32000, "odd", ["\ud800", 10**40])
+
+    async with taking(server.mcp) as client:
         task_id = (await call(client, "send"))["taskId"]
         await reached(client, task_id, "input_required")
         done = (await call(client, "add", a=1))["taskId"]
@@ -50,6 +57,9 @@ async def test_an_operator_lists_shows_and_cancels_tasks_of_any_client(settings:
         assert (shown["server"], shown["tool"], shown["statusMessage"]) == (name, "send", "asking")
         assert list(shown["inputRequests"]) == ["approve"]
         assert (await command("show", done))["result"]["structuredContent"] == {"result": 2}
+        odd_id = (await call(client, "odd"))["taskId"]
+        await reached(client, odd_id)
+        assert (await command("show", odd_id))["error"]["data"] == ["\ud800", 10**40]
         assert (await command("cancel", task_id))["status"] == "cancelled"
         assert (await ask(client, "get", task_id))["status"] == "cancelled"
         assert (await command("show", "A" * 24))["error"]["code"] == "task_not_found"

@@ -21,7 +21,7 @@ from mcp.server.subscriptions import ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from pydantic import AnyHttpUrl, BaseModel
 
-from broker_plane import PlaneServer, TaskContext
+from broker_plane import Plane, PlaneServer, TaskContext
 from broker_plane.config import Settings, load_settings
 from broker_plane.web.server import HttpServer
 
@@ -210,7 +210,15 @@ async def listening(client: Client, takes: TakesTasks, *task_ids: str) -> AsyncI
         stream.cancel()
 
 
-async def test_a_listener_at_another_instance_hears_every_state_of_its_own_tasks(name: str, settings: Settings) -> None:
+async def damage(plane: Plane, name: str, task_id: str, what: str, content: bytes) -> None:
+    """Replace what is stored of a task."""
+    connection = plane.wiring.connection
+    await connection.store(f"$KV.{connection.names.tasks_bucket}.{what[0]}.{name}.{task_id}{what[1:]}", content)
+
+
+async def test_a_listener_at_another_instance_hears_every_state_of_its_own_tasks(
+    name: str, settings: Settings, plane: Plane
+) -> None:
     takes = TakesTasks()
     async with (
         serving(make(name, settings)) as url,
@@ -219,7 +227,12 @@ async def test_a_listener_at_another_instance_hears_every_state_of_its_own_tasks
         taking(elsewhere, takes) as other,
     ):
         task_id, unheard = [(await call(client, "send"))["taskId"] for _ in range(2)]
-        async with listening(other, takes, task_id, UNKNOWN) as heard:
+        record, lost = [(await call(client, "add", a=1))["taskId"] for _ in range(2)]
+        await reached(client, record)
+        result = (await reached(client, lost)) and (await plane.tasks.get(lost)).result
+        await damage(plane, name, record, "h", b"{")
+        await damage(plane, name, lost, f"v.{result}", b"={")
+        async with listening(other, takes, record, lost, task_id, UNKNOWN) as heard:
             waiting = await heard("input_required")
             assert waiting["inputRequests"]["approve"]["method"] == "elicitation/create"
             for each in (unheard, task_id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from .tasks import TASKS, TakesTasks, ask, call, never, reached
 
 pytestmark = pytest.mark.anyio
 ROWS = 3_000
+THREADS_OF_ANYIO = 40
 MISSING = -32021
 
 
@@ -333,6 +335,28 @@ async def test_a_repeated_call_with_an_idempotency_key_is_one_task(server: Plane
         first, second = [await call(client, "pay", meta, amount=1) for _ in range(2)]
         assert first["taskId"] == second["taskId"]
         assert (await reached(client, first["taskId"]))["result"]["content"][0]["text"] == first["taskId"]
+
+
+async def test_plain_functions_that_block_keep_no_thread_from_other_tools(server: PlaneServer) -> None:
+    go_on = threading.Event()
+    running: list[int] = []
+
+    @server.task_tool
+    def blocks() -> None:
+        running.append(threading.get_ident())
+        go_on.wait()
+
+    @server.mcp.tool()
+    def quick() -> str:
+        return "quick"
+
+    async with taking(server) as client:
+        try:
+            blocked = [(await call(client, "blocks"))["taskId"] for _ in range(THREADS_OF_ANYIO + 1)]
+            await until(lambda: len(running) == len(blocked), "all to run")
+            assert (await call(client, "quick"))["content"][0]["text"] == "quick"
+        finally:
+            go_on.set()
 
 
 async def test_a_tool_that_is_called_without_a_client_runs_directly(server: PlaneServer) -> None:

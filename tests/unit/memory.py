@@ -62,6 +62,10 @@ class Bodies:
         self.infos += 1
         return self.body
 
+    def held(self, body: BodyInfo) -> bytes | None:
+        """Nothing is kept in memory."""
+        return None
+
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         self.reads += 1
         yield self.raw[start:stop]

@@ -22,6 +22,7 @@ from broker_plane.transports.opening import in_process
 from broker_plane.transports.webhook.front_process import FrontOptions
 from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.transports.webhook.serving import webhook_front
+from tests.forked import ForkedMcpActor
 from tests.ports import free_port
 from tests.servers import running_server
 from tests.webhook_transport.sample import mcp
@@ -89,7 +90,7 @@ class FrontActor:
 
     async def start(self) -> None:
         program = "tests.webhook_transport.front_program"
-        self.actor = Actor(program, self._server, self.port, **self._environment)
+        self.actor = ForkedMcpActor(program, self._server, self.port, **self._environment)
         assert (await self.actor.said())["url"] == self.url
 
     def kill(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
+from tests.forked import MCP, run
 from tests.interop.environments import python_with
 from tests.webhook_transport.conftest import Serve
 from tests.webhook_transport.world import counted
@@ -84,6 +85,6 @@ async def test_doctor_names_the_mode(nats_server: NatsServer, tmp_path: Path, on
         "BROKER_PLANE_DATA_DIR": str(tmp_path),
         "BROKER_PLANE_ASYNCMCP_CLIENTS": str(on).lower(),
     }
-    command = [sys.executable, "-m", "broker_plane.cli.main", "doctor", "--json"]
-    done = await anyio.run_process(command, env=environment, check=False)
+    doctor = partial(run, "broker_plane.cli.main", "doctor", "--json", env=environment, preloaded=MCP)
+    done = await anyio.to_thread.run_sync(doctor)
     assert ("asyncmcp" in json.loads(done.stdout)) is on

@@ -80,6 +80,14 @@ async def test_a_name_that_rebinds_leads_nowhere_new() -> None:
         assert other[1:] == []
 
 
+async def test_a_callback_has_moved_once_its_name_leads_elsewhere() -> None:
+    resolver, asked = leading_to("127.0.0.1", "127.0.0.1", "127.0.0.2")
+    async with callback() as place, posting(guarded(resolver)) as callbacks:
+        proven = await callbacks.prove(place.url.replace("127.0.0.1", "hooks.example"), signing(place))
+        assert [await callbacks.moved(proven), await callbacks.moved(proven)] == [False, True]
+        assert asked == ["hooks.example"] * 3
+
+
 async def test_a_name_that_leads_to_a_forbidden_address_is_refused_with_no_connection() -> None:
     resolver, _ = leading_to("127.0.0.2")
     async with counted("127.0.0.2") as other, posting(guarded(resolver, "127.0.0.1/32")) as callbacks:

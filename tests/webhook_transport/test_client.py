@@ -17,11 +17,12 @@ from mcp.types import ElicitRequestParams, ElicitResult
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from broker_plane.testing.processes import Actor, until
+from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.transports.webhook.client import webhook_client
 from broker_plane.transports.webhook.receiver import WebhookReceiver
 from broker_plane.web.server import HttpServer
+from tests.forked import ForkedMcpActor
 from tests.webhook_transport.conftest import FrontActor, Serve
 from tests.webhook_transport.sample import KEY
 
@@ -138,13 +139,13 @@ async def test_a_client_that_is_killed_goes_on_with_its_session(fronts: Fronts, 
     front, path, gate = fronts(), tmp_path / "notes", tmp_path / "gate"
     await front.start()
     arguments = [front.url, tmp_path / "state", path, gate]
-    first = Actor("tests.webhook_transport.client_program", *arguments)
+    first = ForkedMcpActor("tests.webhook_transport.client_program", *arguments)
     await until(Path(f"{path}.begun").exists, "the call to begin")
     first.close()
     session = json.loads((tmp_path / "state").read_bytes())["session"]
     gate.touch()
     await until(path.exists, "the call to end")
-    second = Actor("tests.webhook_transport.client_program", *arguments)
+    second = ForkedMcpActor("tests.webhook_transport.client_program", *arguments)
     try:
         assert await second.said() == {"result": "once"}
     finally:

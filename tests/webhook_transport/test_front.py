@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import httpx2
 import pytest
 
 from broker_plane.testing.processes import until
-from tests.webhook_transport.conftest import Serve
+from tests.webhook_transport.conftest import FrontActor, Serve
 from tests.webhook_transport.sample import KEY
 from tests.webhook_transport.world import Place, callback
 
@@ -224,6 +225,27 @@ async def test_a_callback_that_is_gone_ends_its_session_and_cancels_its_requests
         await until((tmp_path / "notes.cancelled").exists, "the call to be cancelled")
         assert (await http.post(f"{front}/{session}", json=call("add", 9, a=1))).status_code == 404
         assert answers(place) == {}
+
+
+async def test_a_front_that_is_killed_between_a_post_and_its_record_sends_the_same_message_again(
+    fronts: Callable[[], FrontActor], http: httpx2.AsyncClient
+) -> None:
+    front = fronts()
+    await front.start()
+    async with callback() as place:
+        session = await opened(http, front.url, place)
+        place.silent = True
+        for number in (1, 2):
+            await http.post(f"{front.url}/{session}", json=call("add", number, a=number))
+        await until(lambda: place.channel.taken, "a message that is not answered")
+        front.kill()
+        place.silent = False
+        await front.start()
+        await answered(place, 1)
+        await answered(place, 2)
+        first, *_ = taken = [str(message_id) for message_id, _ in place.channel.taken]
+        assert taken.count(first) == 2
+        assert len(set(taken)) == 2
 
 
 async def test_messages_that_the_callback_did_not_take_can_be_fetched(front: str, http: httpx2.AsyncClient) -> None:

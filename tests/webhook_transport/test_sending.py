@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.exchanges.ports import ExchangeKey, Said
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.wiring import Wiring
@@ -35,6 +36,18 @@ pytestmark = pytest.mark.anyio
 QUICK = SendingRules(first_seconds=0.05, longest_seconds=0.1, deadline_seconds=60.0)
 
 
+class Bucket(NatsBucket):
+    """A bucket of which writes of positions may fail."""
+
+    failures = 0
+
+    async def save(self, name: str, entry: bytes, revision: int, ttl_seconds: int = 0) -> int:
+        if self.failures and name.endswith(".position") and b'"sent":0' not in entry:
+            self.failures -= 1
+            raise BrokerUnavailableError("NATS does not answer")
+        return await super().save(name, entry, revision, ttl_seconds)
+
+
 @dataclass
 class Front:
     """What a front has for its sessions, of one process."""
@@ -47,11 +60,11 @@ class Front:
 
     def __post_init__(self) -> None:
         self.exchanges = NatsExchanges(self.wiring.connection)
-        bucket = NatsBucket(self.wiring.connection, self.wiring.connection.names.mcp_sessions_bucket)
+        self.bucket = Bucket(self.wiring.connection, self.wiring.connection.names.mcp_sessions_bucket)
         self.sessions = WebhookSessions(
-            bucket, self.server, self.callbacks, seconds=600, now=time.time, random_bytes=secrets.token_bytes
+            self.bucket, self.server, self.callbacks, seconds=600, now=time.time, random_bytes=secrets.token_bytes
         )
-        self.positions = Positions(bucket, self.server, uuid4().hex, alive, self.ask, seconds=600, now=time.time)
+        self.positions = Positions(self.bucket, self.server, uuid4().hex, alive, self.ask, seconds=600, now=time.time)
         self.deliveries = CallbackDeliveries(
             self.sessions,
             self.callbacks,
@@ -205,6 +218,17 @@ async def test_a_message_past_its_deadline_is_skipped_and_stays_stored(front: Fr
         assert stored == [1, 2]
 
 
+@pytest.mark.parametrize("rules", [SendingRules(first_seconds=0.05, deadline_seconds=0.2)])
+async def test_a_dead_letter_is_noted_also_if_the_broker_does_not_answer_in_between(front: Front) -> None:
+    async with callback() as place, sending(front):
+        session = await front.sessions.open(place.url, place.channel.secret)
+        place.channel.room = False
+        front.bucket.failures = 2
+        await front.say(session, "a", 1)
+        await until(lambda: dead(front, session), "a dead letter")
+        assert not front.bucket.failures
+
+
 async def dead(front: Front, session: WebhookSession) -> int:
     return (await front.positions.find(session.id)).dead
 
@@ -246,6 +270,37 @@ async def test_exchanges_do_not_wait_for_each_other_and_each_of_them_is_in_order
 
 async def closed(front: Front, session: WebhookSession) -> bool:
     return await front.sessions.find(session.id) is None
+
+
+async def test_slow_callbacks_do_not_delay_the_messages_of_others(front: Front) -> None:
+    async with callback() as slow, callback() as place, sending(front):
+        sessions = [await front.sessions.open(slow.url, slow.channel.secret) for _ in range(20)]
+        slow.held.clear()
+        for each in sessions:
+            await front.say(each, "a", 1, 2)
+        await until(lambda: slow.under_way == 20, "each slow callback to have a message, and no more than that")
+        session = await front.sessions.open(place.url, place.channel.secret)
+        await front.say(session, "a", 1, 2)
+        await arrived(place, 2)
+        assert (slow.under_way, slow.channel.taken) == (20, [])
+        slow.held.set()
+
+
+@pytest.mark.parametrize("rules", [SendingRules(first_seconds=600.0)])
+async def test_a_client_that_shows_itself_at_another_process_does_not_wait(front: Front) -> None:
+    other = Front(front.wiring, front.callbacks, front.server, front.rules, [front])
+    async with callback() as place, sending(front):
+        session = await front.sessions.open(place.url, place.channel.secret)
+        place.channel.room = False
+        await front.say(session, "a", 1)
+        await until(lambda: place.channel.refused == 1, "a refusal")
+        await until(lambda: not front.sender.busy, "the wait after it")
+        await front.say(session, "b", 1)  # it waits behind the other
+        place.channel.room = True
+        async with sending(other):
+            other.sender.wake(session.id)
+            await arrived(place, 2)
+        assert sorted(ids(place)) == ["a:1", "b:1"]
 
 
 async def test_a_message_in_parts_arrives_whole(front: Front) -> None:

@@ -16,8 +16,9 @@ from broker_plane.storage.buckets import NatsBucket
 from broker_plane.transports.webhook.callbacks import Callbacks
 from broker_plane.transports.webhook.record import WebhookSession
 from broker_plane.transports.webhook.sessions import ROTATE_SECONDS, WebhookSessions
+from broker_plane.web.server import HttpServer
 from broker_plane.wire.webhook_signing import secret_of
-from tests.webhook_transport.world import callback, guarded, posting
+from tests.webhook_transport.world import callback, guarded, leading_to, posting
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,21 @@ async def test_the_latest_callback_wins(sessions: WebhookSessions) -> None:
         assert moved.callback.url == second.url
         found = await sessions.find(opened.id)
         assert found == moved
+
+
+async def test_a_callback_that_is_named_again_is_proven_where_its_name_leads_then(wiring: Wiring, clock: Clock) -> None:
+    resolver, _ = leading_to("127.0.0.1", "127.0.0.2")
+    async with callback() as place, posting(guarded(resolver)) as callbacks:
+        port = int(place.url.rpartition(":")[2].partition("/")[0])
+        url = f"http://hooks.example:{port}/here"
+        sessions = sessions_of(wiring, callbacks, clock)
+        opened = await sessions.open(url, place.channel.secret)
+        with pytest.raises(WebhookError):  # nothing listens there
+            await sessions.called_back_at(opened, url, place.channel.secret)
+        assert await sessions.find(opened.id) == opened
+        async with HttpServer(place.receiver, "127.0.0.2", port, stop_seconds=1):
+            moved = await sessions.called_back_at(opened, url, place.channel.secret)
+        assert [opened.callback.address, moved.callback.address] == ["127.0.0.1", "127.0.0.2"]
 
 
 async def test_of_two_callbacks_at_once_one_wins_and_the_other_is_refused(sessions: WebhookSessions) -> None:

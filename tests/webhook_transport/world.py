@@ -56,6 +56,8 @@ class Place:
     """Messages are answered while it is set."""
     free: int = 0
     """So many are answered in any case."""
+    silent: bool = False
+    """Messages are taken, and not answered."""
     under_way: int = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -63,9 +65,15 @@ class Place:
         try:
             if len(self.channel.taken) >= self.free:
                 await self.held.wait()
-            await self.receiver(scope, receive, send)
+            await self.receiver(scope, receive, _dropped if self.silent else send)
+            if self.silent:
+                await asyncio.Event().wait()  # until the sender leaves
         finally:
             self.under_way -= 1
+
+
+async def _dropped(message: Any) -> None:
+    """Send nothing."""
 
 
 @asynccontextmanager
@@ -116,7 +124,7 @@ def leading_to(*addresses: str) -> tuple[Resolver, list[str]]:
 
 @asynccontextmanager
 async def posting(guard: RequestGuard, kept_seconds: float = 0.0) -> AsyncIterator[Callbacks]:
-    post = WebhookPost(guard, seconds=5, kept_connections=16 if kept_seconds else 0, kept_seconds=kept_seconds)
+    post = WebhookPost(guard, seconds=30, kept_connections=16 if kept_seconds else 0, kept_seconds=kept_seconds)
     try:
         yield Callbacks(guard, post, now=time.time, random_bytes=secrets.token_bytes)
     finally:

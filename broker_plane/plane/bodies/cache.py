@@ -70,9 +70,8 @@ class CachingBodyStore:
                 async for piece in pieces:
                     yield piece
             return
-        held = self._piece(body) if (start, stop) == (0, body.size) else None
+        held = self.held(body) if (start, stop) == (0, body.size) else None
         if held is not None:
-            self.hits += 1
             yield held
             return
         with self._reading(body) as hot:
@@ -93,7 +92,7 @@ class CachingBodyStore:
     async def delete(self, owner: str, body_id: BodyId) -> None:
         await self._store.delete(owner, body_id)
 
-    def _piece(self, body: BodyInfo) -> bytes | None:
+    def held(self, body: BodyInfo) -> bytes | None:
         """All of a small body, if it is in memory as one piece. The store verified it when it was read."""
         hot = self._bodies.get((body.owner, body.id))
         if hot is None or hot.count != 1 or hot.body != body:
@@ -102,6 +101,7 @@ class CachingBodyStore:
         if block is None or not block.here or len(block.pieces) != 1:
             return None
         self._ring(hot).move_to_end((hot, 0))
+        self.hits += 1
         return block.pieces[0]
 
     # ── readers ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -65,7 +65,7 @@ class Deliveries:
         HOLDER.set(opened.grant.id)
         with self.audit.denying(opened.grant, who or asker):
             await self.grants.check(opened, who)
-        return replace(opened, who=who) if who != opened.who else opened
+        return Opened(opened.grant, opened.owner, who) if who != opened.who else opened
 
     async def find(self, opened: Opened) -> ScopedBody:
         """The body that the grant is for, within its scope.

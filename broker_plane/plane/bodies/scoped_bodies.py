@@ -89,9 +89,13 @@ class ScopedBodies:
         Raises:
             ForbiddenError: the grant shows only a part of the body, and the stored bytes contain all of it.
         """
-        if not body.whole:
-            raise ForbiddenError("This grant shows a part of the body; its stored bytes are not for it")
+        _check_whole(body)
         return self._store.read(body.stored, start, stop)
+
+    def held(self, body: ScopedBody) -> bytes | None:
+        """All of the stored bytes, if they are in memory. Raises as `read`."""
+        _check_whole(body)
+        return self._store.held(body.stored)
 
     async def _cut_size(self, opened: Opened, body: ScopedBody, selector: Selector) -> int:
         """The size of the cut that `selector` makes, in bytes, measured by a pass over the body before the delivery."""
@@ -112,6 +116,11 @@ class ScopedBodies:
         async with aclosing(self.frames.mapped(stored, selector, make, account=once)) as frames:
             async for _ in frames:
                 yield
+
+
+def _check_whole(body: ScopedBody) -> None:
+    if not body.whole:
+        raise ForbiddenError("This grant shows a part of the body; its stored bytes are not for it")
 
 
 def _may_hold_table(media_type: str) -> bool:

@@ -54,8 +54,10 @@ class ScopedFrames:
 
     async def check(self, body: ScopedBody, selector: Selector) -> None:
         """Raise SelectorError unless the scope shows everything that `selector` names."""
-        cost = len(selector.row_ids or ()) if selector.large else 0
-        await self._work.of(body.payer).do(cost, partial(body.check, selector))
+        if selector.large:
+            await self._work.of(body.payer).do(len(selector.row_ids or ()), partial(body.check, selector))
+        else:
+            body.check(selector)
 
     async def decoded(self, body: ScopedBody, selector: Selector = WHOLE) -> AsyncGenerator[Frame, None]:
         """The selected rows and columns, frame by frame; no other column is decoded."""

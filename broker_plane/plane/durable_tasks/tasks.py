@@ -13,7 +13,13 @@ from hashlib import sha256
 from math import ceil
 from typing import Any
 
-from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConflictError, TaskNotFoundError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    BrokerUnavailableError,
+    ConflictError,
+    KeyReusedError,
+    TaskNotFoundError,
+)
 from broker_plane.plane.durable_tasks import transitions
 from broker_plane.plane.durable_tasks.parts import content_of, store_part
 from broker_plane.plane.durable_tasks.ports import CALL, TaskStore
@@ -59,13 +65,23 @@ class DurableTasks:
         self._working: dict[str, int] = {}
         """The tasks that were working then, with the numbers of their runs."""
 
-    async def create(self, tool: str, call: bytes, *, client: str = "", ttl_ms: int, key: str = "") -> TaskRecord:
+    async def create(
+        self,
+        tool: str,
+        call: bytes,
+        *,
+        client: str = "",
+        ttl_ms: int,
+        key: str = "",
+        same: Callable[[bytes], bool] = lambda stored: True,
+    ) -> TaskRecord:
         """Store a task with its call, then queue its work. It can be found by any process on return.
 
-        With a `key`, a second call of the same client under it returns the same task.
+        With a `key`, a second call of the same client under it returns the same task, if the stored call is the `same`.
 
         Raises:
-            StoreFullError, BrokerUnavailableError: it is not known whether there is a task; the same key finds it.
+            KeyReusedError: the key names another call. StoreFullError, BrokerUnavailableError: it is not known whether
+            there is a task; the same key finds it.
         """
         now = self.now()
         new = task_id(self._random_bytes(_RANDOM_BYTES))
@@ -74,11 +90,13 @@ class DurableTasks:
             new = await self.store.identify(self.server, digest, new, max(1, ttl_ms // 1000))
             found, _ = await self.store.load(self.server, new)
             if found is not None:
+                _check(same(await self.store.value(found, CALL)))
                 return await self._queued(found)
         record = TaskRecord(
             id=new, server=self.server, tool=tool, client=client, created=now, updated=now, ttl_ms=ttl_ms
         )
-        await self.store.keep(record, CALL, call)
+        stored = await self.store.keep(record, CALL, call)
+        _check(stored == call or same(stored))  # that of a task whose record was removed
         try:
             await retry_while_retryable(lambda: self.store.save(record, 0), _RETRY_SECONDS, only=BrokerUnavailableError)
         except ConflictError:  # stored by an attempt without an answer, or by another process with the same key
@@ -204,3 +222,8 @@ class DurableTasks:
         if record is None or record.client != client or not self.now() < record.expires:
             raise TaskNotFoundError(_UNKNOWN)
         return record, revision
+
+
+def _check(same: bool) -> None:
+    if not same:
+        raise KeyReusedError("This idempotency key names another call; use another key for this one")

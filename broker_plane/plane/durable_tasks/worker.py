@@ -37,8 +37,8 @@ _STOP_SECONDS = 5.0
 """How long a run may take to end when the process stops; after that its lease ends by itself."""
 
 _TOKEN_BYTES = 12
-_FIRST_AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 5.0, 300.0
-"""When work that could not be begun or ended comes again, each time twice as late."""
+_AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 5.0, 300.0
+"""When work that could not be begun or ended comes again: of a damaged task each time twice as late."""
 
 _DOUBLINGS = 6
 
@@ -128,12 +128,11 @@ class TaskWorker:
             if run is not None:
                 await self._supervise(run)
         except Exception as error:
-            known = isinstance(error, BrokerPlaneError)
-            why = f"{error} [{error.brief}]" if isinstance(error, BrokerPlaneError) else repr(error)
-            log.warning("The task %s could not be worked on: %s", task_id, why, exc_info=not known)
+            known = error if isinstance(error, BrokerPlaneError) else None
+            why = f"{known} [{known.brief}]" if known else repr(error)
+            log.warning("The task %s could not be worked on: %s", task_id, why, exc_info=known is None)
             with suppress(BrokerPlaneError):
-                seconds = _FIRST_AGAIN_SECONDS * 2 ** min(claim.attempt - 1, _DOUBLINGS)
-                await claim.again(min(seconds, _LONGEST_AGAIN_SECONDS))
+                await claim.again(_AGAIN_SECONDS if known and known.retryable else _later(claim.attempt))
         finally:
             if task_id not in self._running:
                 news.discard(task_id)
@@ -271,6 +270,10 @@ class TaskWorker:
                 await asyncio.wait(self._supervising, timeout=_STOP_SECONDS)
         for task in list(self._supervising):
             await cancel_and_forget(task)
+
+
+def _later(attempt: int) -> float:
+    return min(_AGAIN_SECONDS * (1 << min(attempt - 1, _DOUBLINGS)), _LONGEST_AGAIN_SECONDS)
 
 
 async def _parked(run: TaskRun, now: float) -> After:

@@ -29,6 +29,10 @@ class Places:
         """How many places are free; none if there is no room for bytes."""
         return self._most - self._all.count if self._all.size < self._most_bytes else 0
 
+    def narrow(self, most_bytes: int) -> None:
+        """Lower the bytes in all to `most_bytes`, if they are more."""
+        self._most_bytes = min(self._most_bytes, most_bytes)
+
     def take(self, client: str, size: int) -> bool:
         """Take a place for `size` bytes; False if this client has its share, or nothing is free."""
         taken = self._by_client.get(client) or _Taken()
@@ -47,6 +51,10 @@ class Places:
         self._change(taken, -1, -size)
         if not taken.count:
             del self._by_client[client]
+
+    def shrink(self, client: str, size: int) -> None:
+        """Give back `size` bytes of a place, and keep the place."""
+        self._change(self._by_client[client], 0, -size)
 
     def _change(self, taken: _Taken, count: int, size: int) -> None:
         for each in (taken, self._all):

@@ -105,6 +105,13 @@ class ExchangeStore(Protocol):
     async def messages(self, key: ExchangeKey, after: int = 0) -> list[Said]:
         """The messages with a number above `after`, in order. Raises BrokerUnavailableError."""
 
+    async def room(self) -> int:
+        """The bytes that there is room for in all, used or not, for the requests of all servers; 0 if that is unknown.
+
+        Raises:
+            BrokerUnavailableError.
+        """
+
     async def is_finished(self, key: ExchangeKey) -> bool:
         """Whether the request of that key is known to be finished: nobody gets it again. It may be finished without
         this knowing it, as long as an older request is not. Raises as `messages`."""

@@ -33,8 +33,17 @@ AT_ONCE = 2_048
 AT_ONCE_BYTES = 64 << 20
 """Of the requests that a process carries out at once."""
 
+_ROOM_PART = 2
+"""Requests under way stay stored, and use at most this part of their room: the rest is left for further ones."""
+
+_STORED_BYTES = 512
+"""What a stored request needs beside its line, about."""
+
 _STALLED_SECONDS = 4.0
 """How long a request above the share of its client waits for another one to end; what follows it waits, too."""
+
+_IMPATIENT_STALLS = 10
+"""For so many times as long, no further request of that client waits."""
 
 _PUT_OFF_SECONDS = 5.0
 _REFUSALS = 64
@@ -55,6 +64,10 @@ _REMEMBERED = 10_000
 def session_of(asked: Asked) -> str:
     """The client of a request, if each session is one."""
     return asked.key.session
+
+
+def _size_of(asked: Asked) -> int:
+    return len(asked.line) + _STORED_BYTES
 
 
 class ExchangeWorker:
@@ -97,8 +110,9 @@ class ExchangeWorker:
         self._stalled_seconds = stalled_seconds
         self._given = asyncio.Event()
         """Set when a place was given back."""
-        self._stalled: set[str] = set()
-        """Clients that have their share, and of whose requests none has ended for a while."""
+        self._stalled: dict[str, float] = {}
+        """Clients that had their share, and of whose requests none has ended for a while; and until when others of
+        them do not wait for that, in seconds of the event loop."""
         self._refusals = asyncio.Semaphore(_REFUSALS)
         self._looked_up = 0
         self._lease_seconds = lease_seconds
@@ -177,6 +191,9 @@ class ExchangeWorker:
         return 0 if self._stopping else self._places.free
 
     async def _claim(self) -> None:
+        with suppress(BrokerUnavailableError):
+            if room := await self._store.room():
+                self._places.narrow(room // _ROOM_PART)
         async with aclosing(self._store.asked(self._server, self._carrier, self._room)) as requests:
             async for asked, claim in requests:
                 await self._take(asked, claim)
@@ -207,15 +224,17 @@ class ExchangeWorker:
 
     async def _is_admitted(self, asked: Asked) -> bool:
         """Take a place for a request, if need be after a while. False: its client has its share, and none ends."""
-        client, size = self._client_of(asked), len(asked.line)
+        client, size, clock = self._client_of(asked), _size_of(asked), asyncio.get_running_loop().time
+        waits = self._stalled_seconds if clock() > self._stalled.get(client, 0.0) else 0.0
         with suppress(TimeoutError):
-            async with asyncio.timeout(0 if client in self._stalled else self._stalled_seconds):
+            async with asyncio.timeout(waits):
                 while not self._places.take(client, size):
                     self._given.clear()
                     await self._given.wait()
-                self._stalled.discard(client)
                 return True
-        self._stalled.add(client)
+        if waits:
+            self._stalled = {each: until for each, until in self._stalled.items() if until > clock()}
+            self._stalled[client] = clock() + _IMPATIENT_STALLS * waits
         return False
 
     async def _refuse(self, asked: Asked, claim: Claim) -> None:
@@ -257,7 +276,7 @@ class ExchangeWorker:
 
     def _ended(self, asked: Asked, task: asyncio.Task[None]) -> None:
         key = asked.key
-        self._places.give(self._client_of(asked), len(asked.line))
+        self._places.give(self._client_of(asked), _size_of(asked))
         self._given.set()
         run = self._runs.pop(key, None)
         if run is not None and run.handed_over:

@@ -27,7 +27,8 @@ _MOST_LAST_SECONDS = 1.0
 class _Window(NamedTuple):
     size: int
     share: BudgetShare
-    lapse: asyncio.TimerHandle
+    lapse: asyncio.TimerHandle | None
+    """None until it is sent."""
 
 
 class Turns:
@@ -40,12 +41,14 @@ class Turns:
 
     def has(self, pull: str, *, but: int = 0) -> None:
         """The puller of `pull` has received all windows sent so far, except the last `but` of them."""
-        windows = self._sent.get(pull, deque())
-        while len(windows) > but:
+        windows = self._sent.get(pull)
+        while windows and len(windows) > but:
             self._end(pull, windows[0])
 
     async def take(self, pull: str, size: int, share: BudgetShare) -> None:
-        """Wait for the turn of a window of up to `size` bytes. A second request for the same pull replaces the first.
+        """Wait for the turn of a window of up to `size` bytes; `sent` or `has` must follow.
+
+        A second request for the same pull replaces the first.
 
         Raises:
             CancelledError: the request was replaced; nobody waits for its answer any more.
@@ -58,8 +61,7 @@ class Turns:
             replaced.cancel()
         if not self.budget.take_now(size, share):
             await self._wait(pull, size, share)
-        lapse = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.has, pull)
-        self._sent.setdefault(pull, deque()).append(_Window(size, share, lapse))
+        self._sent.setdefault(pull, deque()).append(_Window(size, share, None))
 
     async def _wait(self, pull: str, size: int, share: BudgetShare) -> None:
         taking = self._waiting[pull] = asyncio.create_task(self.budget.take(size, share))
@@ -86,7 +88,8 @@ class Turns:
         if not windows:
             return
         window = windows.pop()
-        window.lapse.cancel()
+        if window.lapse is not None:
+            window.lapse.cancel()
         size = min(size, window.size)
         if window.size > size:
             self.budget.give(window.size - size, window.share)
@@ -95,7 +98,8 @@ class Turns:
         windows.append(_Window(size, window.share, lapse))
 
     def _end(self, pull: str, window: _Window) -> None:
-        window.lapse.cancel()
+        if window.lapse is not None:
+            window.lapse.cancel()
         self._sent[pull].remove(window)
         if not self._sent[pull]:
             del self._sent[pull]

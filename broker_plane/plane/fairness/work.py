@@ -123,9 +123,12 @@ class Account:
             if self._here > SMALL:  # many small units in a row take as long as a large one
                 self._here = 0
                 await asyncio.sleep(0)
-            result, seconds = _timed(function)
+            return self._here_and_now(function)
         self._spend(seconds)
         return result
+
+    def _here_and_now(self, function: Callable[[], T]) -> T:
+        return function()
 
     def _spend(self, seconds: float) -> None:
         """Deliveries are paid for by their use."""
@@ -140,6 +143,11 @@ class Pass(Account):
     def left(self) -> float:
         """CPU seconds that this pass may still take."""
         return max(0.0, self._work.pass_seconds - self._spent)
+
+    def _here_and_now(self, function: Callable[[], T]) -> T:
+        result, seconds = _timed(function)
+        self._spend(seconds)
+        return result
 
     def _spend(self, seconds: float) -> None:
         """Raises TooCostlyError: the pass has taken the maximum time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 
 from broker_plane.errors import BrokerPlaneError
@@ -32,7 +32,9 @@ class Lease:
 
     @property
     def holder(self) -> Holder:
-        return Holder("/".join(part for part in (self.way, self.asker) if part), self.grant.text_id)
+        return Holder(
+            f"{self.way}/{self.asker}" if self.way and self.asker else self.way or self.asker, self.grant.text_id
+        )
 
     @property
     def counted(self) -> bool:
@@ -79,15 +81,16 @@ class Leases:
             # Again, because the body was found since: what was revoked before that answer is known by now.
             await self._entries.check_revoked(grant)
             return Lease(grant, "", asker, way=way)
-        lease = Lease(grant, self._random(9).hex(), asker, way=way)
+        lease = Lease(grant, "" if number else self._random(9).hex(), asker, way=way)
+        holder = lease.holder
         if number:
-            lease = replace(lease, id=sha256(f"{lease.holder}/{number}".encode()).digest()[:9].hex())
+            lease = Lease(grant, sha256(f"{holder}/{number}".encode()).digest()[:9].hex(), asker, way=way)
         await self._entries.change(
             grant,
             lambda state, counter: grant_state.claim(
                 state,
                 counter.uses,
-                lease.holder,
+                holder,
                 lease.id,
                 self._now(),
                 reserve=reserve,

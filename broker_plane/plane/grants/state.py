@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -50,6 +50,8 @@ from broker_plane.errors import (
 )
 from broker_plane.wire.entry_formats import OLD_STATE, OLD_STATE_OF_CHAINS, REVOKED, STATE, STATE_OF_CHAINS
 from broker_plane.wire.grant import Counter
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
 CLAIMS_A_USE = 3
@@ -302,7 +304,8 @@ def claim(
         raise _in_use(state, now)
     held = LeaseRecord(str(holder), now + seconds, reserve, pay)
     _check_budget(state, uses, held.cost, now)
-    return replace(_forget(state, lease), leases={**state.leases, lease: held})
+    leases, lapsed = {**state.leases, lease: held}, _without(state.lapsed, lease)
+    return GrantState(state.done, state.spent, leases, state.finished, lapsed, state.closed)
 
 
 def pay(
@@ -378,7 +381,8 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
         state = _drop(state, lease, state.leases[lease].cost)
     finished = {**state.finished, lease: state.lapsed[lease]}
     kept = dict(list(finished.items())[-_REMEMBERED:])
-    return replace(_forget(state, lease), done=state.done + 1, finished=kept)
+    lapsed = _without(state.lapsed, lease)
+    return GrantState(state.done + 1, state.spent, state.leases, kept, lapsed, state.closed)
 
 
 def preview(state: GrantState, uses: int, share: float, now: float) -> GrantState:
@@ -469,12 +473,16 @@ def _lapse(state: GrantState, now: float) -> GrantState:
 
 def _drop(state: GrantState, lease: str, spent: float) -> GrantState:
     """`state` without `lease`, which is over and does not count unless it is finished later."""
-    leases = {other: held for other, held in state.leases.items() if other != lease}
     lapsed = {**state.lapsed, lease: state.leases[lease].holder}
     kept = dict(list(lapsed.items())[-_REMEMBERED:])
-    return replace(state, leases=leases, spent=state.spent + spent, lapsed=kept)
+    leases = _without(state.leases, lease)
+    return GrantState(state.done, state.spent + spent, leases, state.finished, kept, state.closed)
 
 
 def _forget(state: GrantState, lease: str) -> GrantState:
     """`state` without the lapsed `lease`, which becomes unknown."""
-    return replace(state, lapsed={other: holder for other, holder in state.lapsed.items() if other != lease})
+    return replace(state, lapsed=_without(state.lapsed, lease))
+
+
+def _without(leases: dict[str, T], lease: str) -> dict[str, T]:
+    return {other: each for other, each in leases.items() if other != lease}

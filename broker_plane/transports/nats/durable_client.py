@@ -31,6 +31,7 @@ from broker_plane.proxy.messages import Message
 from broker_plane.transports.nats.call_batches import CallBatches
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.durable_call import CallMaker, DurableCall, why_not_stored
+from broker_plane.transports.nats.replies import busy_line
 from broker_plane.transports.nats.wire_form import (
     DURABLE,
     HAVE,
@@ -55,6 +56,9 @@ _FULL = (
     "The room for stored requests of this NATS is used up. Wait for calls to be answered and try again, call with "
     "durable=False, or enlarge the store (BROKER_PLANE_MAX_STORE_BYTES)"
 )
+_MOST_OPEN, _MOST_OPEN_BYTES = 10_000, 16 << 20
+"""Calls of a client that are stored at once: the room for them is that of all clients of the plane."""
+
 _MOST_RESUMED = 100
 """Requests that are resumed at once after the connection broke."""
 
@@ -94,6 +98,7 @@ class DurableClient:
         """That token, by the id of the request."""
         self._batches = CallBatches(self._now)
         self._maker = CallMaker(link.connection, server, scope, deadline_seconds, most_bytes, self._batches)
+        self._open_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
 
@@ -112,7 +117,13 @@ class DurableClient:
             line = error_answer(message["id"], json_rpc.INTERNAL_ERROR, str(error), {"code": error.code})
             self._deliver(line + b"\n")
             return
+        is_full = len(self._calls) >= _MOST_OPEN or self._open_bytes + len(line) > _MOST_OPEN_BYTES
         self._calls[inbox], self._inboxes[call.id] = call, inbox
+        self._open_bytes += len(call.line)
+        if is_full:
+            self._forget(inbox)
+            self._deliver(busy_line(line) + b"\n")
+            return
         if self._link.deaf is not None:
             self._fail(inbox, str(self._link.deaf))
         else:
@@ -293,6 +304,7 @@ class DurableClient:
     def _forget(self, inbox: str) -> DurableCall | None:
         call = self._calls.pop(inbox, None)
         if call is not None:
+            self._open_bytes -= len(call.line)
             self._inboxes.pop(call.id, None)
             if not call.keyed:
                 self._batches.end(call.key.session, call.key.exchange)

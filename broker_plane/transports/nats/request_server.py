@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
@@ -101,6 +102,7 @@ class RequestServer:
         self._served: list[Served] = []
         self._others: list[Served] = []
         self._uploads = RequestUploads(connection, server, most_bytes, MOST_BYTES)
+        self._refusals: set[asyncio.Task[None]] = set()
         self._unheard = connection.inbox()
         self._living: asyncio.Task[None] | None = None
 
@@ -148,7 +150,7 @@ class RequestServer:
         if SIZE in request.headers:
             await self._begin_upload(request)
         elif not self._started(request):
-            await self._replies(request).say(busy_line(request.line), last=True)
+            await self._say_busy(request, request.line)
 
     def _replies(self, request: _Request) -> Replies:
         return Replies(self._connection, request.inbox)
@@ -157,14 +159,24 @@ class RequestServer:
         """Say where the parts of a large request go."""
 
         def complete(line: bytes) -> None:
-            self._started(replace(request, line=line))
+            if not self._started(replace(request, line=line)):
+                task = asyncio.create_task(self._say_busy(request, line))
+                self._refusals.add(task)
+                task.add_done_callback(self._refusals.discard)
 
-        headers = self._uploads.begin(number_in(request.headers, SIZE), complete)
-        if headers:
+        size = number_in(request.headers, SIZE)
+        if not self._uploads.fits(size):
+            said = "The request is larger than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES of the server allows"
+            await self._replies(request).say(failed_line(None, said), last=True)
+        elif headers := self._uploads.begin(self._connection.names.client_of(request.inbox), size, complete):
             await self._connection.publish(request.inbox, b"", headers=dict(headers))
         else:
-            said = "The request is larger than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES of the server allows, or it is busy"
-            await self._replies(request).say(failed_line(None, said), last=True)
+            await self._say_busy(request, b"")
+
+    async def _say_busy(self, request: _Request, line: bytes) -> None:
+        """Refuse a request, of which `line` is what has arrived."""
+        with suppress(BrokerUnavailableError):
+            await self._replies(request).say(busy_line(line), last=True)
 
     def _started(self, request: _Request) -> bool:
         """Begin to answer a request; False if there is no room for it."""

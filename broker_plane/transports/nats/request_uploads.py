@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message as NatsMessage
 from broker_plane.broker.subscriptions import Served
+from broker_plane.plane.exchanges.places import Places
 from broker_plane.transports.nats.in_order import InOrder
 from broker_plane.transports.nats.replies import acknowledge
 from broker_plane.transports.nats.wire_form import CLOSED, MORE, SILENT_SECONDS, new_id
@@ -21,6 +22,7 @@ _MOST_UPLOADS = 64
 
 @dataclass(slots=True)
 class _Upload:
+    client: str
     size: int
     parts: InOrder
     complete: Callable[[bytes], None]
@@ -35,7 +37,7 @@ class RequestUploads:
         """A request has at most `most_bytes`, and all that are on their way have `room_bytes`."""
         self._connection = connection
         self._most_bytes = most_bytes
-        self._room_bytes = room_bytes
+        self._places = Places(_MOST_UPLOADS, room_bytes)
         self._instance = new_id()
         self._subject = connection.names.mcp_subject(server, "more", self._instance)
         self._uploads: dict[str, _Upload] = {}
@@ -49,13 +51,19 @@ class RequestUploads:
             self._forget(name)
         await self._connection.stop_serving(self._served)
 
-    def begin(self, size: int, complete: Callable[[bytes], None]) -> Mapping[str, str]:
-        """The headers that say where the parts go; empty if there is no room. `complete` gets the request."""
-        held = sum(upload.size for upload in self._uploads.values())
-        if not 0 < size <= self._most_bytes or held + size > self._room_bytes or len(self._uploads) >= _MOST_UPLOADS:
+    def fits(self, size: int) -> bool:
+        """Whether a request may have so many bytes."""
+        return 0 < size <= self._most_bytes
+
+    def begin(self, client: str, size: int, complete: Callable[[bytes], None]) -> Mapping[str, str]:
+        """The headers that say where the parts of a request go, whose size `fits`; empty if `client` has its share.
+
+        `complete` gets the request.
+        """
+        if not self._places.take(client, size):
             return {}
         name = new_id()
-        self._uploads[name] = _Upload(size, InOrder(size), complete, self._expiry(name))
+        self._uploads[name] = _Upload(client, size, InOrder(size), complete, self._expiry(name))
         return {MORE: f"{self._instance}.{name}"}
 
     async def _arrived(self, message: NatsMessage) -> None:
@@ -73,6 +81,7 @@ class RequestUploads:
             await acknowledge(self._connection, message)
             if line is not None and not upload.done:
                 upload.done = True  # it is kept for acknowledgements that were lost
+                self._places.shrink(upload.client, upload.size)
                 upload.size = 0
                 upload.complete(line)
 
@@ -83,3 +92,4 @@ class RequestUploads:
         upload = self._uploads.pop(name, None)
         if upload is not None:
             upload.expiry.cancel()
+            self._places.give(upload.client, upload.size)

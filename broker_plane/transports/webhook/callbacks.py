@@ -1,18 +1,20 @@
 """Callbacks: proven by a challenge before anything else is sent to them, and reached at the address that was proven.
 
 The name of a callback is resolved once. Every address it resolves to must be allowed, the challenge and all later
-messages go to one of them, and redirects are not followed. So a name that is changed later leads nowhere new.
+messages go to one of them, and redirects are not followed. So a name that is changed later leads nowhere new, until the
+client names its callback again and the new address is proven.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from broker_plane.client.guard import RequestGuard, RequestTarget
 from broker_plane.client.post import WebhookPost
-from broker_plane.errors import WireError
+from broker_plane.errors import BrokerUnavailableError, WireError
 from broker_plane.plane.webhooks.signed_post import NONCE_BYTES, SignedPost, WebhookResponse
 from broker_plane.transports.webhook.record import Callback
 from broker_plane.wire.webhook_signing import WebhookSecret, key_of_secret
@@ -57,6 +59,12 @@ class Callbacks:
         """The callback at `url`, if it leads to an allowed address. It proves nothing. Raises as `prove`."""
         target = await self._checked(url, secrets)
         return Callback(url=url, address=target.address, secrets=secrets)
+
+    async def moved(self, callback: Callback) -> bool:
+        """Whether the name of a callback leads elsewhere now; False if it does not resolve."""
+        with suppress(BrokerUnavailableError):
+            return not await self._guard.leads_to(callback.url, callback.address)
+        return False
 
     async def send(
         self, callback: Callback, message_id: str, line: bytes, headers: Mapping[str, str]

@@ -69,9 +69,10 @@ class Positions:
         raw, _ = await self._bucket.load(self._entry(session))
         return _parsed(raw) if raw else Position()
 
-    async def take(self, session: str) -> HeldPosition | float:
+    async def take(self, session: str, *, shown: bool = False) -> HeldPosition | float:
         """Hold the position of a session. If another process holds it, that one is asked to send what is stored, unless
-        its callback does not answer; then returns the seconds after which to look again.
+        its callback does not answer and the client has not `shown` itself; then returns the seconds after which to look
+        again.
 
         Raises:
             BrokerUnavailableError, StoreFullError.
@@ -83,7 +84,7 @@ class Positions:
         found = _parsed(raw) if raw else Position()
         held_elsewhere = found.holder not in ("", self._holder) and self._now() < found.until
         if held_elsewhere and await self._is_alive(found.holder):
-            if found.attempts:
+            if found.attempts and not shown:
                 return min(_LONGEST_SECONDS, _HELD_SECONDS * 2.0 ** min(found.attempts, _MOST_DOUBLINGS))
             await self._ask(found.holder, session)
             return _HELD_SECONDS

@@ -78,7 +78,7 @@ class CallbackSender(Generic[R]):
         """Send the messages of a session now: its client has shown itself."""
         awake = self._awake.get(session)
         if awake is None:
-            self._start(session, Awake(claim=None, fresh=False))
+            self._start(session, Awake(claim=None, fresh=False, shown=True))
         else:
             awake.shown = True
             awake.wake()
@@ -118,8 +118,8 @@ class CallbackSender(Generic[R]):
         delay = 0.0
         try:
             while awake.shown or (awake.more and not delay):
-                awake.shown = False
-                delay = await self._sent(session, awake)
+                shown, awake.shown = awake.shown, False
+                delay = await self._sent(session, awake, shown=shown)
         except BrokerPlaneError as error:
             log.info("The messages of a session could not be sent now: %s", error.brief)
             delay = self._rules.first_seconds
@@ -136,35 +136,44 @@ class CallbackSender(Generic[R]):
         with suppress(BrokerPlaneError):  # otherwise its lease ends, and it comes again
             await awake.claim.again(delay)
 
-    async def _sent(self, session: str, awake: Awake) -> float:
+    async def _sent(self, session: str, awake: Awake, *, shown: bool) -> float:
         """Send what is stored of a session. Returns the seconds after which to go on; 0 if everything was sent."""
         awake.more = True
-        found, held = await asyncio.gather(self._deliveries.find(session), self._positions.take(session))
+        taking = self._positions.take(session, shown=shown)
+        found, held = await asyncio.gather(self._deliveries.find(session), taking)
         if found is None:
             awake.more = False
             await self._positions.forget(session)
             return 0.0
         if isinstance(held, float):
             return held
-        if awake.fresh and self._now() < held.position.resumes:  # the message that failed comes again then
+        if (
+            awake.fresh and not shown and self._now() < held.position.resumes
+        ):  # the message that failed comes again then
             awake.more = False
             await self._left(held)
             return 0.0
         run = SessionRun(
             awake, found, held, self._outbox, self._deliveries, self._rules, now=self._now, random=self._random
         )
+        delay = _HELD_SECONDS
         try:
-            return await run.run()
-        except ConflictError:
-            return _HELD_SECONDS
+            with suppress(ConflictError):
+                delay = await run.run()
         finally:
-            await self._left(held)
-            if run.closed:
-                await self._positions.forget(session)
+            noted = await self._left(held)
+        if run.closed:
+            await self._positions.forget(session)
+        return delay if noted else max(delay, _HELD_SECONDS)
 
-    async def _left(self, held: HeldPosition) -> None:
-        with suppress(BrokerPlaneError):
+    async def _left(self, held: HeldPosition) -> bool:
+        """Whether it is stored how far the messages were sent; otherwise some of them will be sent again."""
+        try:
             await held.leave()
+        except BrokerPlaneError as error:
+            log.info("It could not be stored how far the messages of a session were sent: %s", error.brief)
+            return False
+        return True
 
 
 async def _acknowledge(claim: Claim) -> None:

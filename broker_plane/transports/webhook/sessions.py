@@ -113,7 +113,8 @@ class WebhookSessions:
         """
         before = session.callback
         secret = secret or before.secrets[0].text
-        if (url, secret) == (before.url, before.secrets[0].text):
+        same = (url, secret) == (before.url, before.secrets[0].text)
+        if same and not await self._callbacks.moved(before):
             return session
         kept = before.secrets
         if secret != kept[0].text:

@@ -40,6 +40,10 @@ class Store:
         self.fails_at = -1
         self.damaged = False
 
+    def held(self, body: BodyInfo) -> bytes | None:
+        """Nothing is kept in memory."""
+        return None
+
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         self.reads += 1
         self.under_way += 1

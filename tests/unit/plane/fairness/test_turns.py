@@ -38,6 +38,7 @@ async def test_a_silent_asker_stops_counting(monkeypatch: pytest.MonkeyPatch) ->
     windows = Turns(100)
     for number in range(7):
         await windows.take(f"silent{number}", 10, SHARES[0])
+        windows.sent(f"silent{number}", 10, last=False)
     async with asyncio.timeout(10):
         await pulled(windows, "next", SHARES[0], 20)
 
