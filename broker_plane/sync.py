@@ -134,6 +134,9 @@ class Plane:
     levels = property(lambda self: _Blocking(self._loop, self._inner.levels))
     protocols = property(lambda self: _Blocking(self._loop, self._inner.protocols))
     agents = property(lambda self: _Blocking(self._loop, self._inner.agents))
+    tasks = property(lambda self: _Blocking(self._loop, self._inner.tasks))
+    mcp_servers = property(lambda self: _Blocking(self._loop, self._inner.mcp_servers))
+    exchanges = property(lambda self: _Blocking(self._loop, self._inner.exchanges))
     pulls = property(lambda self: _Blocking(self._loop, self._inner.pulls))
     health = property(lambda self: _Blocking(self._loop, self._inner.health))
 

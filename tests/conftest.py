@@ -39,6 +39,7 @@ LONG = (
     *("agents/test_compat.py", "deploy/test_compose.py", "transfer/test_s3.py", "proxy/test_ends.py"),
     *("faults/test_reviving.py", "real_servers/test_ten_questions.py", "bridge/test_schemathesis.py"),
     *("bridge/test_session_page_live.py", "query/test_lifetimes.py", "conformance/test_conformance.py"),
+    *("sandbox/test_rungs.py", "faults/test_transport_kills.py", "webhook_transport/test_client.py"),
     *("faults/test_sessions.py", "levels/test_three_protocols.py", "sandbox/test_attacks.py", "interop/test_agora.py"),
 )
 """Files that take longest, longest first."""

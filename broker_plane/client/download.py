@@ -227,16 +227,19 @@ def _name(headers: httpx2.Headers) -> str:
 
 async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """The response in large pieces. Bytes before a break are yielded before the error, to be resumed after them."""
-    held = bytearray()
+    held: list[bytes] = []
+    size = 0
     try:
         async for piece in response.aiter_raw():
-            held += piece
-            if len(held) >= _PIECE_BYTES:
-                yield bytes(held)
+            held.append(piece)
+            size += len(piece)
+            if size >= _PIECE_BYTES:
+                yield b"".join(held)
                 held.clear()
+                size = 0
     except httpx2.TransportError:
         if held:
-            yield bytes(held)
+            yield b"".join(held)
         raise
     if held:
-        yield bytes(held)
+        yield b"".join(held)

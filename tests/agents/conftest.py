@@ -47,12 +47,15 @@ def people_url(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
         yield url
 
 
-@pytest.fixture
-def ask_agent(agents_python: Path, people_url: str, environment: dict[str, str], tmp_path: Path) -> Ask:
+@pytest.fixture(scope="session")
+def ask_agent(
+    agents_python: Path, people_url: str, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> Ask:
     """`await ask_agent(program, **question)` runs a program of this directory beside the frameworks."""
-    environment = environment | {"PEOPLE_URL": people_url}
 
     async def ask(program: str, **question: Any) -> Any:
-        return await answer_in([agents_python, "-m", f"tests.agents.{program}"], question, environment, tmp_path)
+        directory = tmp_path_factory.mktemp(program)
+        environment = their_environment(nats_server.url, directory) | {"PEOPLE_URL": people_url}
+        return await answer_in([agents_python, "-m", f"tests.agents.{program}"], question, environment, directory)
 
     return ask

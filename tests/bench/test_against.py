@@ -156,6 +156,7 @@ def changed(root: Path, file: str, change: Callable[[str], str]) -> None:
     (root / file).write_text(after)
 
 
+@pytest.mark.full  # test_ctrl_c_ends_what_was_started starts both sides as well
 def test_a_row_beside_the_same_code_has_a_ratio(repository: Path, tmp_path: Path) -> None:
     done = against(repository, "HEAD", "--rounds", "3", "--json", str(tmp_path / "found.json"))
     assert done.returncode == 0, done.stderr

@@ -65,9 +65,9 @@ async def test_every_type_arrives_on_every_way(plane: Plane, via: Via) -> None:
 
 
 async def test_a_projection_has_its_columns_and_rows_in_the_askers_order(plane: Plane, via: Via) -> None:
-    rows = wide(20_000)
+    rows = wide(4_000)
     published = await plane.publish(rows, uses=3)
-    row_ids = [19_999, 0, 512, 7]
+    row_ids = [3_999, 0, 512, 7]
     pulled = await plane.pull(published.resource_url, columns=["c7", "c1"], row_ids=row_ids, via=via)
     assert pulled == [{"c7": rows[row_id]["c7"], "c1": rows[row_id]["c1"]} for row_id in row_ids]
     assert list(pulled[0]) == ["c7", "c1"]

@@ -38,8 +38,7 @@ def plane(settings: Settings) -> Iterator[Plane]:
 
 def test_every_verb_and_part_of_the_plane_is_here() -> None:
     mine, theirs = ({name for name in dir(each) if not name.startswith("_")} for each in (Plane, AsyncPlane))
-    # The last two are attributes, and tasks are for operators and servers, which are asynchronous.
-    assert theirs - mine == {"close", "wiring", "tasks", "durability", "offers_subjects"}
+    assert theirs - mine == {"close", "wiring", "durability", "offers_subjects"}  # the last two are attributes
     for name in ("publish", "pull", "pull_table", "pull_to", "preview", "revoke", "upload", "narrow"):
         assert inspect.signature(getattr(Plane, name)) == inspect.signature(getattr(AsyncPlane, name))
 
@@ -63,6 +62,11 @@ def test_pieces_and_uploads_go_through_it(plane: Plane) -> None:
     grant = plane.uploads.grant(max_bytes=100)
     uploaded = plane.upload(grant.upload_url, b"content")
     assert plane.pull(uploaded.resource_url) == b"content"
+
+
+def test_parts_for_operators_block_as_well(plane: Plane) -> None:
+    for part in (plane.tasks, plane.mcp_servers, plane.exchanges):
+        assert isinstance(part.list(), list)
 
 
 def test_parts_block_as_well(plane: Plane) -> None:

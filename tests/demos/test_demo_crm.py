@@ -53,6 +53,7 @@ def test_with_crashes_list_and_crm_agree_and_each_mail_is_there_once(crashed: di
     assert crashed["edits_unpublished_at_crash"] > 0
 
 
+@pytest.mark.full  # a part of what happens with crashes
 def test_without_crashes_nothing_comes_again(start: Start, tmp_path: Path) -> None:
     told = tell(start, tmp_path / "told.svg", "--no-crashes")
     ends_well(told)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Callable
 
+import pytest
+
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -27,6 +29,7 @@ def test_files_are_processed_by_descriptor_and_a_large_one_is_resumed(start: Sta
         assert results["sign.png"]["result_bytes"]
 
 
+@pytest.mark.full
 def test_people_get_the_whole_story_in_eighty_columns(start: Start) -> None:
     done = start("broker_plane.cli.main", "demo", "files", "--cuts", "1")
     assert done.returncode == 0, done.stderr

@@ -120,6 +120,7 @@ def test_the_pages_that_messages_name_are_installed(used: Installed) -> None:
     assert used.run("broker-plane", "docs", "docs/webhooks.md").stdout.startswith("# Webhooks")
 
 
+@pytest.mark.full  # that of flights runs in any case, and this one from the checkout
 def test_the_weather_demo_runs(used: Installed) -> None:
     told = answer_of(used, "demo", "weather")
     assert told["digest_verified"] is True

@@ -145,7 +145,7 @@ async def _looked(plane: Plane, body: Published, where: str) -> int | str:
         return error.code
 
 
-@pytest.mark.parametrize("via", ["http", "nats"])
+@pytest.mark.parametrize("via", ["http", pytest.param("nats", marks=pytest.mark.full)])
 async def test_nine_hundred_thousand_row_ids_may_be_asked_for(target: Attacked, figure: Figure, via: Via) -> None:
     count = 900_000
     async with target.plane() as plane:

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client
+from mcp.types import CallToolResult
 
 from broker_plane import PlaneServer
-from broker_plane.config import Settings
+from broker_plane.config import load_settings
 from broker_plane.mcp_server.plane_tools import plane_server
+from broker_plane.testing.server import NatsServer
 from broker_plane.wire import exact_json, slips
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 
@@ -36,9 +38,12 @@ class World:
         return shape["abstract"], shape["resource_url"]
 
 
-@pytest.fixture
-async def world(server: PlaneServer, agent: Agent) -> World:
-    world = World(agent)
+@pytest.fixture(scope="module")
+async def stage(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One server and client for all: no call changes what a later one sees, but for what was got."""
+    settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("slips"))
+    server = PlaneServer("test", settings=settings)
+    got: list[Any] = []
 
     @server.resource_tool()
     def table() -> list[dict[str, Any]]:
@@ -46,10 +51,21 @@ async def world(server: PlaneServer, agent: Agent) -> World:
 
     @server.consumer_tool()
     async def consume(rows: list[dict[str, Any]]) -> str:
-        world.got.append(rows)
+        got.append(rows)
         return "ok"
 
-    return world
+    async with Client(server.mcp) as client:
+
+        async def call(tool: str, **arguments: Any) -> CallToolResult:
+            return await client.call_tool(tool, arguments)
+
+        yield World(call, got)
+
+
+@pytest.fixture
+def world(stage: World) -> World:
+    stage.got.clear()
+    return stage
 
 
 def fenced(text: str) -> str:
@@ -273,9 +289,10 @@ async def test_another_mode_is_explained(world: World, mode: Any) -> None:
     assert "'async' or 'sync'" in error_of(await world.agent("table", abstract_domains="event", mode=mode))
 
 
-@pytest.fixture
-async def own(settings: Settings) -> AsyncIterator[Agent]:
+@pytest.fixture(scope="module")
+async def own(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent]:
     """Calls the plane's own tools."""
+    settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("own"))
     async with Client(plane_server(settings).mcp) as client:
 
         async def call(tool: str, **arguments: Any) -> Any:

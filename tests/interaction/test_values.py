@@ -29,10 +29,11 @@ from hypothesis import settings as property_settings
 from pydantic import Field
 
 from broker_plane import Plane, PlaneServer
-from broker_plane.config import Settings
+from broker_plane.config import Settings, load_settings
 from broker_plane.errors import TabularError
 from broker_plane.tabular.plain import plain
 from broker_plane.tabular.types import unpack
+from broker_plane.testing.server import NatsServer
 from broker_plane.wire.nesting import MAX_DEPTH
 from broker_plane.wire.plane_names import Names
 from tests import forked
@@ -43,8 +44,9 @@ from tests.unit.tabular.test_plain import SAME, TREES
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
+@pytest.fixture(scope="module")
+async def plane(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+    settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("plane"))
     async with Plane.connect(settings) as connected:
         yield connected
 

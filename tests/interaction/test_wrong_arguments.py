@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from broker_plane import Narrowing, Plane, PlaneServer
-from broker_plane.config import Settings
+from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
+from broker_plane.testing.server import NatsServer
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 
 pytestmark = pytest.mark.anyio
@@ -19,8 +20,9 @@ ROWS = [{"event": "Flood", "n": 1}, {"event": "Heat", "n": 2}]
 DAYS_30 = 30 * 86_400
 
 
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
+@pytest.fixture(scope="module")
+async def plane(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plane]:
+    settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("plane"))
     async with Plane.connect(settings) as connected:
         yield connected
 

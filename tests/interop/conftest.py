@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 NODE_PACKAGES = ("@nats-io/obj@3.4.0", "@nats-io/transport-node@3.4.0")
 NPM_SECONDS = 300
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 180
 
 Ask = Callable[..., Awaitable[Any]]
 """`await ask(**question)`: the JSON that the other side answers."""

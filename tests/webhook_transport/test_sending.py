@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from broker_plane.errors import BrokerUnavailableError
+from broker_plane.errors import BrokerUnavailableError, RateLimitedError
 from broker_plane.plane.exchanges.ports import ExchangeKey, Said
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.wiring import Wiring
@@ -23,7 +23,7 @@ from broker_plane.storage.outbox import NatsOutbox, NatsWakeups
 from broker_plane.testing.processes import until
 from broker_plane.transports.webhook.callbacks import Callbacks
 from broker_plane.transports.webhook.deliveries import CallbackDeliveries, DeliveredTo
-from broker_plane.transports.webhook.outstanding import OutstandingRequests
+from broker_plane.transports.webhook.outstanding import MOST_OUTSTANDING, OutstandingRequests
 from broker_plane.transports.webhook.positions import Positions
 from broker_plane.transports.webhook.record import Callback, WebhookSession
 from broker_plane.transports.webhook.sender import CallbackSender
@@ -301,6 +301,26 @@ async def test_a_client_that_shows_itself_at_another_process_does_not_wait(front
             other.sender.wake(session.id)
             await arrived(place, 2)
         assert sorted(ids(place)) == ["a:1", "b:1"]
+
+
+async def test_a_request_counts_until_any_process_has_sent_its_answer(front: Front) -> None:
+    async def nobody(key: ExchangeKey) -> None:
+        """This process hears of it, and has none to tell."""
+
+    async def to_acceptor(key: ExchangeKey) -> None:
+        acceptor.answered_elsewhere(key)
+
+    outbox = NatsOutbox(front.wiring.connection)
+    acceptor = OutstandingRequests(front.exchanges, outbox, nobody)
+    sender = OutstandingRequests(front.exchanges, outbox, to_acceptor)
+    keys = [ExchangeKey(front.server, "wS", f"x{number}") for number in range(MOST_OUTSTANDING)]
+    assert all(acceptor.add(key) for key in keys)
+    assert not acceptor.add(keys[0]), "a repeated request counts once"
+    with pytest.raises(RateLimitedError):
+        acceptor.check("wS")
+    acceptor.check("wT")
+    await sender.answered(keys[0], accepted=True)
+    acceptor.check("wS")
 
 
 async def test_a_message_in_parts_arrives_whole(front: Front) -> None:
