@@ -15,6 +15,7 @@ import pytest
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import StoreFullError
+from broker_plane.exchange.headers import CANCELLED
 from broker_plane.exchange.messages import ExchangeKey, Said
 from broker_plane.plane.exchanges.ports import Asked, Claim, Run
 from broker_plane.plane.exchanges.worker import ExchangeWorker
@@ -124,9 +125,13 @@ async def test_requests_that_use_up_their_room_are_refused_and_the_stored_ones_a
             keys.append(new_key("s"))
             await store.ask(keys[-1], line, {}, 600)
     assert len(keys) > 5
+    cancelled = keys[-2]  # a cancellation needs no room, because it replaces its request
+    subject = small.names.request_subject(cancelled.server, cancelled.session, cancelled.exchange)
+    await small.store(subject, b'{"jsonrpc":"2.0","id":7}', {CANCELLED: "1", "Nats-TTL": "600s"})
     async with working(small, answering, "s"):
-        for key in keys[:-1]:
+        for key in keys[:-2]:
             assert (await last_of(store, key)).line == ANSWER
+        assert b"exchange_cancelled" in (await last_of(store, cancelled)).line
     await store.forget(keys[0])
     assert await store.ask(keys[-1], line, {}, 600)
 
