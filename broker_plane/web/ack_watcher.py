@@ -19,11 +19,12 @@ from collections.abc import Callable
 from broker_plane.web.delivery import Outcome
 
 _SIOCOUTQ = 0x5411
+_SIOCOUTQNSD = 0x894B
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 
 Report = Callable[[Outcome, int], None]
-"""Receives the outcome and the number of bytes that were never acknowledged."""
+"""Receives the outcome and the number of bytes that never left this host."""
 
 
 def unacknowledged(fileno: int) -> int:
@@ -31,10 +32,22 @@ def unacknowledged(fileno: int) -> int:
 
     Always 0 on other systems than Linux: there, an end by FIN counts as complete once the kernel has every byte.
     """
+    return _queued(fileno, _SIOCOUTQ)
+
+
+def unsent(fileno: int) -> int:
+    """Bytes that the kernel accepted and has not sent (`linux/sockios.h`, SIOCOUTQNSD). Always 0 elsewhere than Linux.
+
+    A reader can have received everything else, acknowledged or not: its host delays acknowledgements.
+    """
+    return _queued(fileno, _SIOCOUTQNSD)
+
+
+def _queued(fileno: int, request: int) -> int:
     if sys.platform != "linux":
         return 0
     try:
-        return int(struct.unpack("i", fcntl.ioctl(fileno, _SIOCOUTQ, bytes(4)))[0])
+        return int(struct.unpack("i", fcntl.ioctl(fileno, request, bytes(4)))[0])
     except OSError:
         return 0
 
@@ -113,7 +126,7 @@ class AckWatcher:
         if self._timer is not None:
             self._timer.cancel()
         self._watchers.forget(self)
-        left = unacknowledged(self._socket.fileno())
+        left = unsent(self._socket.fileno())
         self._socket.close()
         self._report(outcome, left)
 

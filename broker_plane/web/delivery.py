@@ -51,7 +51,7 @@ class Delivery:
         self.bytes_sent = 0
         self._total = total or BytesSent()
         self._share = 0.0
-        self._unacknowledged = 0
+        self._unsent = 0
         self._dropping = False
         """The connection broke: the server accepts further bytes and drops them."""
         self._outcome: asyncio.Future[Outcome] | None = None
@@ -64,10 +64,10 @@ class Delivery:
 
     @property
     def fraction(self) -> float:
-        """The part of the body (0 to 1) that the reader's host has acknowledged, to the best of our knowledge."""
+        """The part of the body (0 to 1) that has left this host, so that the reader may have it."""
         if not self.bytes_sent:
             return 0.0
-        return self._share * max(0.0, 1.0 - self._unacknowledged / self.bytes_sent)
+        return self._share * max(0.0, 1.0 - self._unsent / self.bytes_sent)
 
     def arm(self) -> None:
         """Ask for the outcome. Call it before the answer starts, so that no end is missed."""
@@ -120,20 +120,20 @@ class Delivery:
             raise RuntimeError("arm() the delivery before the answer starts")
         return await asyncio.shield(self._outcome)
 
-    def decide(self, outcome: Outcome, unacknowledged: int = 0) -> None:
-        """For the server: the outcome, and how many bytes the reader never acknowledged. The first call counts."""
+    def decide(self, outcome: Outcome, unsent: int = 0) -> None:
+        """For the server: the outcome, and how many bytes never left this host. The first call counts."""
         self._dropping = self._dropping or outcome is Outcome.BROKEN
-        self._decide(outcome, unacknowledged)
+        self._decide(outcome, unsent)
 
     def report(self, outcome: Outcome) -> None:
         """For the application: the outcome, while the connection goes on and what is under way still arrives."""
         self._decide(outcome, 0)
 
-    def _decide(self, outcome: Outcome, unacknowledged: int) -> None:
+    def _decide(self, outcome: Outcome, unsent: int) -> None:
         if self.decided is not None:
             return
         self.decided = outcome
-        self._unacknowledged = unacknowledged
+        self._unsent = unsent
         if self._outcome is not None:
             self._outcome.set_result(outcome)
         if self._waiting is not None and outcome is Outcome.BROKEN:

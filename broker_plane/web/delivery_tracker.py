@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from broker_plane.web.ack_watcher import AckWatchers, duplicate, reset_on_close, unacknowledged
+from broker_plane.web.ack_watcher import AckWatchers, duplicate, reset_on_close, unacknowledged, unsent
 from broker_plane.web.delivery import BytesSent, Delivery, Outcome
 
 Written = Callable[[], bool]
@@ -89,7 +89,7 @@ class DeliveryTracker:
         """Reset the connection: bytes in the kernel are dropped, and no reader mistakes this for the end."""
         reset_on_close(self._fileno)
         for delivery, _ in self._undecided:
-            delivery.decide(Outcome.BROKEN, self._in_flight())
+            delivery.decide(Outcome.BROKEN, self._transport.get_write_buffer_size() + unsent(self._fileno))
         self._undecided.clear()
         self._transport.abort()
 
@@ -99,10 +99,10 @@ class DeliveryTracker:
             self._timer.cancel()
         undecided, self._undecided = self._undecided, []
         written = [delivery for delivery, done in undecided if done() and not broken]
-        in_flight = self._buffered + unacknowledged(self._fileno)
+        left = self._buffered + unsent(self._fileno)
         for delivery, _ in undecided:
             if delivery not in written:
-                delivery.decide(Outcome.BROKEN, in_flight)
+                delivery.decide(Outcome.BROKEN, left)
         if written:
             sock = self._duplicate or duplicate(self._fileno)
             self._watchers.watch(sock, self._silence_seconds, partial(_decide_all, written))
@@ -135,6 +135,6 @@ class DeliveryTracker:
         self.watch()
 
 
-def _decide_all(deliveries: list[Delivery], outcome: Outcome, in_flight: int) -> None:
+def _decide_all(deliveries: list[Delivery], outcome: Outcome, left: int) -> None:
     for delivery in deliveries:
-        delivery.decide(outcome, in_flight)
+        delivery.decide(outcome, left)

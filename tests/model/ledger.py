@@ -5,9 +5,8 @@ it: bytes over size where stored bytes leave as they are, cells over cells shown
 
 **The bound.** A counter of n uses pays for the bytes of 3n deliveries, complete or not (decision 0003). Everything is
 paid for before it is sent, and a claim reserves what it may send, so the bound is 3n itself, whatever is under way at
-once. Over HTTP what the reader's host did not acknowledge is given back; a reader may have seen a little of that, which
-is SLACK. Whoever only receives cannot see more than was sent, so a count on the receiving side can prove a violation
-and never invent one.
+once. Over HTTP what never left the bridge's host is given back. What was received cannot be more than what was sent, so
+a count on the receiving side can prove a violation and never invent one.
 
 **Completed deliveries**: the distinct leases whose success was acknowledged are n at most.
 
@@ -33,9 +32,6 @@ from tests.model.bodies import Cell, cells_in
 from tests.model.holder import Held
 
 CLAIMS_A_USE = 3
-SLACK = 0.1
-"""Of a delivery: bytes that arrived and that no acknowledgement spoke of, over all deliveries that broke."""
-
 REVOKED_SECONDS = 2.0
 _SHOWN = 60
 _ROUNDING = 1e-6
@@ -53,7 +49,7 @@ class HarnessError(Exception):
 
 def bound(uses: int) -> float:
     """What all that arrives under a counter of `uses` stays below, in deliveries' worth; see the top of this file."""
-    return CLAIMS_A_USE * uses + SLACK
+    return float(CLAIMS_A_USE * uses)
 
 
 @dataclass

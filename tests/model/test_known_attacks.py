@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.model.hand import Hand
@@ -109,6 +110,20 @@ async def test_a_failure_that_comes_after_the_end_releases_nothing(
     answer = await hand.confirm(held, "failure", bridge=bridge, lease=lease if named else "")
     assert answer.status in GONE or answer.fields["status"] == "settled"
     assert await status_now(hand, held) == 410
+
+
+@pytest.mark.parametrize("unread", [400, 700, 850, 1_000, 1_150, 1_300])
+async def test_bytes_that_arrived_and_were_never_acknowledged_are_paid_for(
+    world: World, hand: Hand, ledger: Ledger, unread: int
+) -> None:
+    held = await world.grant(world.bodies["small"], 1)
+    for _ in range(12):
+        connection = hand.connection(receive_buffer=1)  # the smallest: its host acknowledges late
+        answer = await hand.get(held, connection, stop=held.body.size - unread)
+        connection.reset()
+        if answer.code == "grant_in_use":
+            await anyio.sleep(0.05)
+    assert fits(ledger, held)
 
 
 @pytest.mark.parametrize("kind", ["few", "pages", "parts", "chunks"])
