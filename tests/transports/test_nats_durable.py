@@ -227,12 +227,15 @@ async def test_a_call_that_was_cancelled_before_an_instance_was_there_is_not_car
     name: str, connect: Connect, settings: Settings, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    resumes = f"bp.mcp.{name}.in.resume.>"
+    resumes, results = f"bp.mcp.{name}.in.resume.>", list[Any]()
     cancelled, other = {"path": str(log), "text": "cancelled"}, {"path": str(log), "text": "other"}
 
     async def call_and_end() -> None:
         async with connect(name) as ending:
             await ending.call_tool("mark", cancelled)
+
+    async def call_other(client: Client) -> None:
+        results.append(await client.call_tool("mark", other, meta=keyed("theirs")))
 
     async with fronted(name, settings):  # so that there is a stream
         pass
@@ -244,7 +247,7 @@ async def test_a_call_that_was_cancelled_before_an_instance_was_there_is_not_car
                 await until_stored(settings, name, 2)
                 group.cancel_scope.cancel()
             async with anyio.create_task_group() as group:
-                group.start_soon(partial(client.call_tool, "mark", other, meta=keyed("theirs")))
+                group.start_soon(call_other, client)
                 await until_stored(settings, name, 3)
                 # Another request under a key that is taken: its cancellation must not end the first one.
                 async with (
@@ -260,6 +263,7 @@ async def test_a_call_that_was_cancelled_before_an_instance_was_there_is_not_car
                         await client.call_tool("mark", cancelled, meta=keyed("mine"))
                     assert seen.value.error.data == {"code": "exchange_cancelled"}
                     await until_stored(settings, name, 3, "out")
+                    await until_there(results, 1)
     assert log.read_text() == "other\n"
 
 
