@@ -2,7 +2,7 @@
 
 In nats-py a message passes a queue and a task of its subscription, and a publish passes a queue and the flusher's task.
 Here a message is handed over where it is read, and what one turn of the event loop has published is written once, in
-the next turn.
+the next turn (decision 0068).
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class QuickClient(Client):
     async def _read_loop(self) -> None:
         """As nats-py's, but most of what arrives is handled where it is read, without this task."""
         reader = getattr(self._transport, "_io_reader", None)
-        if reader is None:
+        if reader is None:  # another transport, or another version of nats-py
+            await super()._read_loop()
             return
         arriving = QuickReader(reader, self._take_arrived)
         try:

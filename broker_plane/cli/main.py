@@ -18,7 +18,7 @@ from broker_plane.cli.console import say_error, start_json
 from broker_plane.cli.error_messages import USAGE, exit_code, explained
 from broker_plane.cli.help import HelpGroup
 from broker_plane.cli.id_arguments import IdCommand
-from broker_plane.cli.process_end import end_process
+from broker_plane.cli.process_end import end_with
 from broker_plane.cli.renamed import hint_for
 
 _MODULES = {
@@ -104,7 +104,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     start_json(sys.argv[1:])
-    end_process(_main())
+    end_with(_main)
 
 
 def _main() -> int:

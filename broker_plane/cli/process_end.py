@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import NoReturn
 
@@ -16,13 +17,16 @@ _leaves_threads = False
 
 
 def leave_threads_behind() -> None:
-    """At the end of the process, do not wait for threads: those of a server's tools cannot be stopped."""
+    """At the end of this command, do not wait for threads: those of a server's tools cannot be stopped."""
     global _leaves_threads
     _leaves_threads = True
 
 
-def end_process(code: int) -> NoReturn:
-    """Exit. Call this when everything is closed."""
+def end_with(command: Callable[[], int]) -> NoReturn:
+    """Carry out a command, and exit with the code that it returns."""
+    global _leaves_threads
+    _leaves_threads = False  # an earlier command in this process may have wanted it
+    code = command()
     if _leaves_threads and _some_run():
         logging.shutdown()
         sys.stdout.flush()
