@@ -20,6 +20,7 @@ from broker_plane.config import Settings
 from broker_plane.exchange.messages import ExchangeKey
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.exchanges import NatsExchanges
+from broker_plane.testing.processes import until
 from tests.proxy.conftest import there
 from tests.transports.conftest import Connect, call_of, fronted
 
@@ -91,7 +92,11 @@ async def test_a_call_without_an_instance_is_cancelled_before_it_is_carried_out(
     key, mark = ExchangeKey(name, "n" + "s" * 32, "e" * 32), tmp_path / "mark"
     line = json.dumps(call_of(1, "mark", path=str(mark), text="done")).encode()
     await NatsExchanges(wiring.connection).ask(key, line, {}, 600)
-    (server,) = await command("servers", "ls", name)
+
+    async def listed() -> list[str]:
+        return list(await command("servers", "ls", name))
+
+    (server,) = await until(listed, "the stored call to be counted")
     assert (server["instances"], server["waiting"], server["health"]) == ([], 1, "no instance; 1 call waits")
     (exchange,) = await command("exchanges", "ls", "--server", name)
     assert (exchange["id"], exchange["state"], exchange["attempts"]) == (key.exchange, "waiting", 0)

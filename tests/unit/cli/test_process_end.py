@@ -44,12 +44,6 @@ def test_a_command_that_leaves_its_threads_behind_does_not_wait_for_them(busy_th
     assert ended.value.args == (3,)
 
 
-def test_without_such_threads_it_exits_as_every_command() -> None:
-    with pytest.raises(SystemExit) as ended:
-        end_with(leaving)
-    assert ended.value.code == 3
-
-
 def test_the_next_command_of_the_process_waits_for_its_threads(busy_thread: None) -> None:
     leave_threads_behind()
     with pytest.raises(SystemExit) as ended:
