@@ -37,11 +37,11 @@ class NatsOutbox:
         self._ensured = False
 
     async def after(
-        self, server: str, session: str, position: int, *, most: int = 256
+        self, server: str, session: str, position: int, *, exchange: str = "*", most: int = 256
     ) -> AsyncGenerator[Outgoing, None]:
         """As `SessionOutbox.after`."""
         await self._ensure()
-        subject = self._names.exchange_subject(server, session, "*")
+        subject = self._names.exchange_subject(server, session, exchange)
         unfinished: dict[str, _Unfinished] = {}
         stored = every(self._connection, self._names.said_stream, subject, position + 1, first=most, most=most)
         async with aclosing(stored) as messages:

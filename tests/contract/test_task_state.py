@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -18,7 +20,7 @@ from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import TaskError, WireError
 from broker_plane.plane.durable_tasks.parts import content_of, detailed
-from broker_plane.plane.durable_tasks.run import TaskRun
+from broker_plane.plane.durable_tasks.run import END_SECONDS, TaskRun
 from broker_plane.plane.durable_tasks.worker import Outcome, TaskFailure, TaskResult
 from broker_plane.runtime.tasks import ServerTasks
 from broker_plane.testing.processes import until
@@ -209,3 +211,22 @@ async def test_a_function_that_catches_its_cancellation_loses_its_place(
         go_on.set()
         await reached(server, await created(server), "completed")
         assert await server.tasks.get(task.id) == ended, "what it returns in the end changes nothing"
+
+
+async def test_a_task_that_waits_for_an_answer_keeps_nothing_in_memory(plane: Plane) -> None:
+    """Within the time after which a function that goes on would lose its place."""
+    server = tasks_of(plane)
+    runs: list[weakref.ref[TaskRun]] = []
+
+    async def body(run: TaskRun) -> Outcome:
+        runs.append(weakref.ref(run))
+        await run.input("which", QUESTION)
+        return TaskResult(b"{}")
+
+    def is_forgotten() -> bool:
+        gc.collect()
+        return runs[0]() is None
+
+    async with working(server, body):
+        await reached(server, await created(server), "input_required")
+        await until(is_forgotten, "the run to be forgotten", END_SECONDS / 2)

@@ -50,6 +50,30 @@ async def test_tools_are_listed_and_called_with_progress(front: str, era: str) -
         assert [each.structured_content for each in results] == [{"result": number + 2} for number in range(30)]
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_that_is_made_again_under_its_key_has_one_effect_and_one_answer_for_each_caller(
+    front: str, tmp_path: Path, era: str
+) -> None:
+    gate, path = tmp_path / "gate", tmp_path / "notes"
+    arguments = {"gate": str(gate), "path": str(path)}
+    async with Client(webhook_client(front), mode=era) as client, asyncio.timeout(60):
+
+        async def note() -> Any:
+            return (await client.call_tool("note", arguments, meta=ONCE)).structured_content
+
+        at_once = [asyncio.create_task(note()) for _ in range(4)]
+        await until(Path(f"{path}.begun").exists, "the call to begin")
+        at_once[0].cancel()  # the others go on waiting
+        gate.touch()
+        assert [await each for each in at_once[1:]] == [{"result": "once"}] * 3
+        for _ in range(3):  # what is stored is fetched, as often as it is asked for
+            assert await note() == {"result": "once"}
+        with pytest.raises(MCPError, match="idempotency key") as reused:
+            await client.call_tool("add", {"a": 3}, meta=ONCE)
+        assert (reused.value.error.code, reused.value.error.data) == (-32602, {"code": "key_reused"})
+    assert path.read_text() == "once\n"
+
+
 async def answering(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
     return ElicitResult(action="accept", content={"name": "Ada"})
 

@@ -79,7 +79,8 @@ class TaskRun:
         if self.end is None and self.body is not None and not self.body.done():
             self.end = end
             self.body.cancel()
-            asyncio.get_running_loop().call_later(self._end_seconds, self._abandon)
+            timer = asyncio.get_running_loop().call_later(self._end_seconds, self._abandon)
+            self.body.add_done_callback(lambda _: timer.cancel())  # it would keep the run in memory until then
 
     # For the function of the task.
 

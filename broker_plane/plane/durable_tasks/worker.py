@@ -248,9 +248,8 @@ class TaskWorker:
         while True:
             for task_id in await news.next():
                 if task_id in self._running:
-                    run, _ = self._running[task_id]
                     with suppress(BrokerPlaneError):
-                        await run.reload()
+                        await self._running[task_id][0].reload()
 
     async def _sweep(self) -> None:
         while True:

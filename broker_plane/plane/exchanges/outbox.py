@@ -25,8 +25,12 @@ class Outgoing:
 class SessionOutbox(Protocol):
     """The stored messages, by session."""
 
-    def after(self, server: str, session: str, position: int, *, most: int = 256) -> AsyncGenerator[Outgoing, None]:
-        """The messages of a session behind a position (0: all that are stored), in order. Up to `most` are read ahead.
+    def after(
+        self, server: str, session: str, position: int, *, exchange: str = "*", most: int = 256
+    ) -> AsyncGenerator[Outgoing, None]:
+        """The messages of a session, or of one exchange, behind a position (0: all that are stored), in order.
+
+        Up to `most` are read ahead.
 
         Raises:
             BrokerUnavailableError.

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from broker_plane.errors import BrokerPlaneError, KeyReusedError, WireError
+from broker_plane.exchange.keys import request_digest
+from broker_plane.exchange.lines import error_answer
 from broker_plane.exchange.messages import Said
 from broker_plane.exchange.receiver import Received
-from broker_plane.proxy.messages import Key, Message, failed_line, is_answer
-from broker_plane.transports.webhook.canonical import line_of, original, parsed, token_of
+from broker_plane.proxy.messages import Key, Message, is_answer
+from broker_plane.transports.webhook.canonical import canonical, line_of, original, parsed, token_of
 from broker_plane.transports.webhook.message_ids import OWN_MESSAGES, MessageId
-from broker_plane.wire.json_rpc import INVALID_PARAMS
+from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 
 OWN_REPEATED_SECONDS = 90_000.0
 """For how long a server may repeat one of its own messages: a day until it gives up, and an hour."""
@@ -22,12 +25,20 @@ OWN_REPEATED_SECONDS = 90_000.0
 _MOST_OWN = 4096
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A request that waits for its answer, and what its caller calls it."""
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """The id and the progress token that a caller has given a request."""
 
     key: Key
     token: Any
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request that waits for its answer, as it is sent, and those who have made it under one idempotency key."""
+
+    sent: Message
+    callers: list[_Caller]
     received: Received
 
 
@@ -40,6 +51,7 @@ class CallbackChannel:
         self._most_bytes = most_bytes
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._held_bytes = 0
+        self._read = asyncio.Event()
         self._pending: dict[str, _Pending] = {}
         self._own = OwnMessages()
         self.session = session
@@ -64,36 +76,54 @@ class CallbackChannel:
         """Whether a request waits for its answer."""
         return bool(self._pending)
 
-    def expect(self, exchange: str, message: Message) -> None:
-        """Hand on the messages of an exchange, which `message` begins."""
-        self._pending[exchange] = _Pending(message["id"], token_of(message), Received())
+    def expect(self, exchange: str, message: Message) -> Message | None:
+        """Hand on the messages of an exchange, which `message` begins, and return it as it is to be sent.
+
+        None: it waits already for the answer to the same request, which another caller has made under its key.
+
+        Raises:
+            KeyReusedError: that was another request.
+        """
+        sent, caller = canonical(message, exchange), _Caller(message["id"], token_of(message))
+        pending = self._pending.get(exchange)
+        if pending is None:
+            self._pending[exchange] = _Pending(sent, [caller], Received())
+            return sent
+        if request_digest(sent) != request_digest(pending.sent):
+            raise KeyReusedError("Another request was made under this idempotency key; use another key")
+        pending.callers.append(caller)
+        return None
 
     def expects(self, exchange: str) -> bool:
         """Whether the answer of an exchange is still to come."""
         return exchange in self._pending
 
-    def exchange_of(self, key: Any) -> str | None:
-        """The exchange of the request that its caller calls `key`."""
-        return next((exchange for exchange, pending in self._pending.items() if pending.key == key), None)
+    def leave(self, key: Any) -> str | None:
+        """Hand on nothing more to the caller that calls its request `key`. The exchange, if nobody waits for it now."""
+        for exchange, pending in self._pending.items():
+            staying = [each for each in pending.callers if each.key != key]
+            if len(staying) < len(pending.callers):
+                pending.callers = staying
+                if staying:
+                    return None
+                del self._pending[exchange]
+                return exchange
+        return None
 
-    def forget(self, exchange: str) -> None:
-        """Hand on nothing more of an exchange."""
-        self._pending.pop(exchange, None)
-
-    def refuse(self, key: Key, said: str) -> None:
+    def refuse(self, key: Key, error: BrokerPlaneError) -> None:
         """Answer a request that is not sent at all."""
-        self._put(failed_line(key, said, INVALID_PARAMS))
+        self._put(_refusal(key, error))
 
-    def fail(self, exchange: str, said: str) -> None:
+    def fail(self, exchange: str, error: BrokerPlaneError) -> None:
         """Answer a request with an error, unless it was answered."""
         pending = self._pending.pop(exchange, None)
-        if pending is not None:
-            self._put(failed_line(pending.key, said))
+        for caller in pending.callers if pending else ():
+            self._put(_refusal(caller.key, error))
 
-    def fail_all(self, said: str) -> None:
+    def fail_all(self, error: BrokerPlaneError) -> None:
         """Answer all requests that wait with an error."""
         for exchange in list(self._pending):
-            self.fail(exchange, said)
+            self.fail(exchange, error)
 
     def take(self, message_id: MessageId, body: bytes) -> bool:
         """As `Channel.take`. Messages of exchanges that this process did not begin are dropped."""
@@ -113,7 +143,8 @@ class CallbackChannel:
             told = message if said.seq == message_id.number else parsed(said.line)
             if said.last:
                 del self._pending[message_id.exchange]
-            self._put(original(told, pending.key, pending.token))
+            for caller in pending.callers:
+                self._put(original(told, caller.key, caller.token))
         self.taken += 1
         return received.has(message_id.number)
 
@@ -121,7 +152,13 @@ class CallbackChannel:
         """The messages for the client, until the channel is closed."""
         while (line := await self._lines.get()) is not None:
             self._held_bytes -= len(line)
+            self._read.set()
             yield line
+
+    async def until_read(self) -> None:
+        """Wait until the client reads a message, so that there may be room for another one."""
+        self._read.clear()
+        await self._read.wait()
 
     def close(self) -> None:
         """End the messages."""
@@ -130,6 +167,11 @@ class CallbackChannel:
     def _put(self, line: bytes) -> None:
         self._held_bytes += len(line)
         self._lines.put_nowait(line)
+
+
+def _refusal(key: Key, error: BrokerPlaneError) -> bytes:
+    number = INVALID_PARAMS if isinstance(error, WireError) else INTERNAL_ERROR
+    return error_answer(key, number, str(error), {"code": error.code}) + b"\n"
 
 
 class OwnMessages:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.exchange.keys import is_exchange_id
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.messages import failed
 from broker_plane.transports.webhook.admission import FrontAdmission
@@ -112,8 +113,11 @@ class WebhookFront:
         await _answer(send, 204, b"", [])
 
     async def _messages(self, scope: Scope, receive: Receive, send: Send, session: str, caller: str) -> None:
-        after = whole_number(query_fields(scope, "after").get("after", "0"), "after")
-        page = await self._work.messages(session, caller, after)
+        query = query_fields(scope, "after", "exchange")
+        after, exchange = whole_number(query.get("after", "0"), "after"), query.get("exchange", "")
+        if exchange and not is_exchange_id(exchange):
+            raise WireError("The exchange of a query is one from a webhook-id or an exchangeId")
+        page = await self._work.messages(session, caller, after, exchange)
         await _answer(send, 200, _page(page), [_JSON, (b"cache-control", b"no-store")])
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, session: str, caller: str) -> None:

@@ -12,11 +12,13 @@ import httpx2
 
 from broker_plane.client.capped import read
 from broker_plane.errors import (
+    BrokerPlaneError,
     ConfigError,
     McpSessionNotFoundError,
     TooLargeError,
     UpstreamError,
     WrongCompressionError,
+    error_class,
 )
 from broker_plane.proxy.messages import mapping, parse
 from broker_plane.proxy.upstream_http import check_url, sent, shown
@@ -60,7 +62,7 @@ class FrontRequests:
         """POST a message; `exchange` names a request without an idempotency key, so that it can be repeated.
 
         Raises:
-            UpstreamError: the front refused it, or was unavailable for too long.
+            UpstreamError: the front was unavailable for too long. The error that the front names: it refused it.
             McpSessionNotFoundError: the session is unknown or closed.
         """
         given = {"content-type": "application/json"}
@@ -70,9 +72,10 @@ class FrontRequests:
             given[EXCHANGE_HEADER] = exchange
         return await self._repeated("POST", "", dumps(message), given)
 
-    async def messages(self, session: str, after: int) -> FrontAnswer:
-        """Fetch the stored messages of a session behind a position. Raises as `post`."""
-        return await self._repeated("GET", f"/{session}/messages?after={after}", None, {})
+    async def messages(self, session: str, after: int, exchange: str = "") -> FrontAnswer:
+        """Fetch the stored messages of a session, or of one exchange, behind a position. Raises as `post`."""
+        only = f"&exchange={exchange}" if exchange else ""
+        return await self._repeated("GET", f"/{session}/messages?after={after}{only}", None, {})
 
     async def close(self, session: str) -> None:
         """Close a session. Raises as `post`."""
@@ -83,20 +86,20 @@ class FrontRequests:
         wait = _FIRST_WAIT
         while True:
             try:
-                answer, said = await self._once(method, path, body, given)
+                answer = await self._once(method, path, body, given)
                 if answer.status not in _REPEATED:
-                    return self._accepted(answer, said)
+                    return self._accepted(answer)
+                failed = _named(answer, "The message was not accepted")
             except _BROKEN as error:
-                said = f"the front at {shown(self._url)} cannot be reached ({type(error).__name__})"
+                where = f"the front at {shown(self._url)} cannot be reached ({type(error).__name__})"
+                failed = UpstreamError(f"The message was not accepted: {where}")
             if asyncio.get_running_loop().time() + wait > until:
-                raise UpstreamError(f"The message was not accepted: {said}")
+                raise failed
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    async def _once(
-        self, method: str, path: str, body: bytes | None, given: Mapping[str, str]
-    ) -> tuple[FrontAnswer, str]:
-        """One attempt: its answer, and the error that is in it."""
+    async def _once(self, method: str, path: str, body: bytes | None, given: Mapping[str, str]) -> FrontAnswer:
+        """One attempt."""
         headers = {**self._headers, **given, "accept": "application/json", "accept-encoding": "identity"}
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         async with self._turns:
@@ -105,15 +108,22 @@ class FrontRequests:
                 fields = mapping(parse(await read(response, _MAX_ANSWER_BYTES)))
             finally:
                 await response.aclose()
-        said = mapping(fields.get("error")).get("message")
-        return FrontAnswer(response.status_code, fields), str(said or f"HTTP {response.status_code}")
+        return FrontAnswer(response.status_code, fields)
 
-    def _accepted(self, answer: FrontAnswer, said: str) -> FrontAnswer:
+    def _accepted(self, answer: FrontAnswer) -> FrontAnswer:
         if answer.status == 404:
             raise McpSessionNotFoundError
         if answer.status >= 300:
-            raise UpstreamError(f"The front at {shown(self._url)} refused the message: {said}")
+            raise _named(answer, f"The front at {shown(self._url)} refused the message")
         return answer
+
+
+def _named(answer: FrontAnswer, what: str) -> BrokerPlaneError:
+    """The error that the front names in its answer; UpstreamError if it names none of ours."""
+    error = mapping(answer.fields.get("error"))
+    kind = error_class(str(mapping(error.get("data")).get("code")))
+    told = f"{what}: {error.get('message') or f'HTTP {answer.status}'}"
+    return (UpstreamError if kind is BrokerPlaneError else kind).received(told)
 
 
 def check_front(url: str, headers: Mapping[str, str]) -> None:

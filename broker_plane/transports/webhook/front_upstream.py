@@ -6,12 +6,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, McpSessionNotFoundError, UpstreamError, WireError
 from broker_plane.exchange.keys import idempotency_key
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.messages import VERSION, Message, is_key, meta_of, params_of, parse, wrong_with
-from broker_plane.transports.webhook.canonical import canonical
 from broker_plane.transports.webhook.channel import CallbackChannel
 from broker_plane.transports.webhook.front_requests import FrontAnswer, FrontRequests
 from broker_plane.transports.webhook.message_ids import exchange_of, is_kept, new_exchange, parse_message_id
@@ -90,12 +90,14 @@ class FrontUpstream:
     async def _ask(self, message: Message) -> None:
         try:
             key = idempotency_key(message)
+            exchange = exchange_of(key) if key else new_exchange(secrets.token_bytes(_ENTROPY_BYTES))
+            sent = self._channel.expect(exchange, message)
         except WireError as error:
-            self._channel.refuse(message["id"], str(error))
+            self._channel.refuse(message["id"], error)
             return
-        exchange = exchange_of(key) if key else new_exchange(secrets.token_bytes(_ENTROPY_BYTES))
-        self._channel.expect(exchange, message)
-        asked = self._asked(canonical(message, exchange), exchange)
+        if sent is None:
+            return
+        asked = self._asked(sent, exchange)
         if VERSION not in meta_of(message):  # in the handshake era the order of messages counts
             async with self._in_order:
                 await asked
@@ -108,20 +110,19 @@ class FrontUpstream:
         try:
             answer = await self._posted(message, "" if is_kept(exchange) else exchange)
             if answer.fields.get("repeated"):
-                await self._fetch()
+                await self._fetch_exchange(exchange)
         except BrokerPlaneError as error:
             if self._channel.expects(exchange):
                 log.warning("%s", error)
-            self._channel.fail(exchange, str(error))
+            self._channel.fail(exchange, error)
 
     async def _tell(self, message: Message) -> None:
         """Send a message that has no answer."""
         if message.get("method") == _CANCELLED:
             params = params_of(message)
-            exchange = self._channel.exchange_of(params.get("requestId"))
+            exchange = self._channel.leave(params.get("requestId"))
             if exchange is None:
                 return
-            self._channel.forget(exchange)
             message = {**message, "params": {**params, "requestId": exchange}}
         try:
             async with self._in_order:
@@ -135,7 +136,7 @@ class FrontUpstream:
             return await self._front.post(message, self._channel.session, exchange)
         except McpSessionNotFoundError:
             self._registered, self._channel.session = False, ""
-            self._channel.fail_all("The session was closed")
+            self._channel.fail_all(UpstreamError("The session was closed"))
             raise
 
     async def _registration(self) -> None:
@@ -163,7 +164,21 @@ class FrontUpstream:
         while more:
             answer = await self._front.messages(self._channel.session, self._position)
             for each in answer.fields.get("messages", ()):
-                if not self._channel.take(parse_message_id(each["id"]), dumps(each["message"])):
+                if not self._take(each):
                     return
             self._position = answer.fields["after"]
             more = bool(answer.fields.get("more"))
+
+    async def _fetch_exchange(self, exchange: str) -> None:
+        """Take the stored messages of a request that was made before."""
+        after, more = 0, True
+        while more and self._channel.expects(exchange):
+            answer = await self._front.messages(self._channel.session, after, exchange)
+            for each in answer.fields.get("messages", ()):
+                while not self._take(each):
+                    await self._channel.until_read()
+            after = answer.fields["after"]
+            more = bool(answer.fields.get("more"))
+
+    def _take(self, entry: Any) -> bool:
+        return self._channel.take(parse_message_id(entry["id"]), dumps(entry["message"]))

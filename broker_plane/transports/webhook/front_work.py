@@ -117,11 +117,14 @@ class FrontWork:
         if not await self._end.close(session):
             raise McpSessionNotFoundError
 
-    async def messages(self, session: str, caller: str, after: int) -> MessagePage:
-        """A page of the stored messages of a session behind the position `after`. Raises as `close`."""
+    async def messages(self, session: str, caller: str, after: int, exchange: str) -> MessagePage:
+        """A page of the stored messages of a session behind the position `after`; of one `exchange`, or of all ("").
+
+        Raises as `close`.
+        """
         await self._sessions.used(session, caller)
         page, size = MessagePage(after), 0
-        async with aclosing(self._outbox.after(self._server, session, after)) as messages:
+        async with aclosing(self._outbox.after(self._server, session, after, exchange=exchange or "*")) as messages:
             async for outgoing in messages:
                 size += len(outgoing.said.line)
                 if page.messages and (size > _PAGE_BYTES or len(page.messages) >= _PAGE_MESSAGES):
