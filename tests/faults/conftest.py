@@ -17,6 +17,7 @@ from broker_plane.embedded.state import Running
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer, wait_for
+from tests.faults.three_nodes import ThreeNodes
 from tests.forked import ForkedActor
 
 STORE_BYTES = 8 << 30
@@ -107,6 +108,15 @@ class Home:
 
     def stop(self) -> bool:
         return stop(self.settings.data_dir)
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
+    """Three nodes for all tests of a module; one that kills a node brings it back."""
+    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
+    nodes.start()
+    yield nodes
+    nodes.stop()
 
 
 @pytest.fixture

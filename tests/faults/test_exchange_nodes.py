@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -27,16 +27,9 @@ STEPS = 5
 
 
 @pytest.fixture
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
-    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
-
-
-@pytest.fixture
 async def wirings(nodes: ThreeNodes) -> AsyncIterator[list[Wiring]]:
     """Those of a caller and two servers, on different nodes."""
+    nodes.start()  # one may have been killed
     async with AsyncExitStack() as stack:
         found = []
         for numbers in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):

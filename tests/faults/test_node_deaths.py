@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,6 @@ BOUND_SECONDS = 30
 AIM = "within 5 s, or as soon as nats-server has elected a leader"
 SPARE_SECONDS = 1.5
 """After the election: what we add to nats-server's own time, on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
-    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
 
 
 @pytest.fixture

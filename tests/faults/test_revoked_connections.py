@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import nats.errors
@@ -16,14 +15,6 @@ from tests.faults.three_nodes import ThreeNodes, after
 pytestmark = [pytest.mark.anyio, pytest.mark.full]
 SECONDS = 10
 """Ten times what a revocation may take."""
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
-    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
 
 
 def client(nodes: ThreeNodes, number: int, grant: str) -> Client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, suppress
 
 import pytest
@@ -23,14 +23,6 @@ from tests.faults.three_nodes import ThreeNodes
 pytestmark = pytest.mark.anyio
 EDITS = 40
 PATIENCE = 120
-
-
-@pytest.fixture
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
-    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
 
 
 @pytest.fixture

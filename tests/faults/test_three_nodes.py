@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
@@ -35,14 +35,6 @@ ROUNDS = 6
 PATIENCE = 60
 ROWS = [{"n": number, "even": number % 2 == 0} for number in range(2_000)]
 Round = Callable[[Plane, Plane], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
-    nodes = ThreeNodes(tmp_path_factory.mktemp("nodes"))
-    nodes.start()
-    yield nodes
-    nodes.stop()
 
 
 @pytest.fixture(scope="module")
