@@ -6,35 +6,24 @@ python -m demos.collab [--story NAME] [--browser | --no-browser] [--output FILE.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from broker_plane import Plane
-from broker_plane.errors import BrokerPlaneError
 
-from .around import saying_what_runs
 from .bars import working
 from .collab_report import report
 from .collab_stage import Played, play
 from .collab_stories import STORIES
-from .stage import DemoError
+from .stage import perform
 
 
 def run(*, json: bool = False, story: str = "all", browser: bool = True, output: str = "") -> int:
     """Run the demo; 0 if every story ended as it must, 1 if not, 130 after Ctrl-C."""
     names = [*STORIES] if story == "all" else [story]
-    try:
-        with saying_what_runs():
-            played = asyncio.run(_play_all(names, browser=browser))
-    except KeyboardInterrupt:
-        print("Stopped; the agents are ended", file=sys.stderr)
-        return 130
-    except (BrokerPlaneError, DemoError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    report(played, json=json, output=output)
-    return 1 if any(each.problems for each in played) else 0
+    told = partial(report, json=json, output=output)
+    return perform(_play_all(names, browser=browser), told, lambda played: not any(each.problems for each in played))
 
 
 async def _play_all(names: Sequence[str], *, browser: bool) -> list[Played]:

@@ -8,22 +8,17 @@ It uses a broker of its own, in a temporary directory, because it kills its proc
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
-from mcp import MCPError
-
-from broker_plane.errors import BrokerPlaneError
-from broker_plane.testing.embedded import stop
 
 from .around import is_ready
 from .crm_report import report
 from .crm_stage import Scene, scene
 from .crm_told import Told, told
-from .stage import DemoError
+from .stage import own_broker, perform
 
 SHOWN = ("id", "firstname", "lastname", "email")
 MAPPING = {"firstname": "first_name", "lastname": "last_name", "email": "address"}
@@ -35,19 +30,9 @@ def run(*, json: bool = False, crashes: bool = True, source: str = "auto", outpu
     """Run the demo; 0 if list and CRM agree and every mail arrived exactly once, 1 if not, 130 after Ctrl-C."""
     if not is_ready("crm"):
         return 1
-    with tempfile.TemporaryDirectory(prefix="crm-") as scratch:
-        try:
-            ended = asyncio.run(_tell(Path(scratch), crashes, source))
-        except KeyboardInterrupt:
-            print("Stopped; the servers are ended", file=sys.stderr)
-            return 130
-        except (BrokerPlaneError, DemoError, MCPError) as error:
-            print(error, file=sys.stderr)
-            return 1
-        finally:
-            stop(Path(scratch) / "plane")
-    report(ended, json=json, output=output)
-    return 0 if ended.verified else 1
+    with tempfile.TemporaryDirectory(prefix="crm-") as directory:
+        scratch, told = Path(directory), partial(report, json=json, output=output)
+        return perform(_tell(scratch, crashes, source), told, lambda ended: ended.verified, own_broker(scratch))
 
 
 async def _tell(scratch: Path, crashes: bool, source: str) -> Told:

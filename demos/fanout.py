@@ -9,17 +9,16 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 from broker_plane import AuditEntry, BodyId, Plane
-from broker_plane.errors import BrokerPlaneError
 
-from .around import saying_what_runs
 from .bars import working
 from .consumers import Got, Pull, at_once, checksum
 from .crowd import Fanned, Row, Task, made_rows, shown, tasks
 from .fanout_report import report
-from .stage import DemoError
+from .stage import perform
 from .traffic import traffic
 
 MOST = 1_000
@@ -32,17 +31,7 @@ def run(*, json: bool = False, consumers: int = 64, output: str = "") -> int:
     if not 1 <= consumers <= MOST:
         print(f"--consumers {consumers}: give a number from 1 to {MOST}", file=sys.stderr)
         return 2
-    try:
-        with saying_what_runs():
-            fanned = asyncio.run(_tell(consumers))
-    except KeyboardInterrupt:
-        print("Stopped; the consumers are ended", file=sys.stderr)
-        return 130
-    except (BrokerPlaneError, DemoError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    report(fanned, json=json, output=output)
-    return 0 if fanned.verified else 1
+    return perform(_tell(consumers), partial(report, json=json, output=output), lambda fanned: fanned.verified)
 
 
 async def _tell(count: int) -> Fanned:

@@ -6,12 +6,13 @@ python -m demos.files [--cuts N] [--json]
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -20,18 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from mcp import Client, MCPError
+from mcp import Client
 from rich.console import Console
 from rich.table import Table
 
 from broker_plane import Plane, parse_descriptor
-from broker_plane.errors import BrokerPlaneError
 from broker_plane.testing.proxy import CuttingProxy
 
 from .around import is_ready, saying_what_runs
 from .bars import working
 from .sample_files import LARGE, PAGES, TEXT, WORDS, make_files
-from .stage import DemoError, call, servers
+from .stage import call, perform, servers
 
 _DIRECTORY = "BROKER_PLANE_FILES_DIR"
 _TRUSTED = "BROKER_PLANE_TRUSTED_HOSTS"
@@ -86,21 +86,18 @@ def run(*, json: bool = False, cuts: int = 3) -> int:
     """Run the demo; 0 if every result matches its file, 1 if not, 130 after Ctrl-C."""
     if not is_ready("files"):
         return 1
-    try:
-        with saying_what_runs(), tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
-            make_files(Path(directory))
-            os.environ[_DIRECTORY] = directory
-            # The interrupted connection uses another port of this machine than the bridge.
-            os.environ[_TRUSTED] = ",".join(filter(None, (os.environ.get(_TRUSTED), "127.0.0.1")))
-            story = asyncio.run(_tell(cuts))
-    except KeyboardInterrupt:
-        print("Stopped; the servers are ended", file=sys.stderr)
-        return 130
-    except (BrokerPlaneError, DemoError, MCPError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    _report(story, json=json)
-    return 0 if story.verified else 1
+    return perform(_tell(cuts), partial(_report, json=json), lambda story: story.verified, _own_files())
+
+
+@contextmanager
+def _own_files() -> Iterator[None]:
+    """In the block, the file server serves new files."""
+    with saying_what_runs(), tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
+        make_files(Path(directory))
+        os.environ[_DIRECTORY] = directory
+        # The interrupted connection uses another port of this machine than the bridge.
+        os.environ[_TRUSTED] = ",".join(filter(None, (os.environ.get(_TRUSTED), "127.0.0.1")))
+        yield
 
 
 async def _tell(cuts: int) -> Story:

@@ -6,17 +6,14 @@ python -m demos.levels [--provider NAME] [--rows N] [--output FILE.svg] [--json]
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from broker_plane.errors import BrokerPlaneError
-
-from .around import saying_what_runs
 from .levels_report import report
 from .levels_rows import MOST_ROWS, ROWS
 from .levels_stage import SCRIPTED, play
-from .stage import DemoError
+from .stage import perform
 
 
 def run(*, json: bool = False, provider: str = SCRIPTED, rows: int = ROWS, output: str = "") -> int:
@@ -24,17 +21,7 @@ def run(*, json: bool = False, provider: str = SCRIPTED, rows: int = ROWS, outpu
     if not 1 <= rows <= MOST_ROWS:
         print(f"--rows {rows}: give a number from 1 to {MOST_ROWS}", file=sys.stderr)
         return 2
-    try:
-        with saying_what_runs():
-            told = asyncio.run(play(provider, rows))
-    except KeyboardInterrupt:
-        print("Stopped; the servers are ended", file=sys.stderr)
-        return 130
-    except (BrokerPlaneError, DemoError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    report(told, json=json, output=output)
-    return 0 if told.verified else 1
+    return perform(play(provider, rows), partial(report, json=json, output=output), lambda told: told.verified)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

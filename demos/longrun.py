@@ -8,21 +8,16 @@ It uses a broker of its own, in a temporary directory, because it kills its proc
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
-from mcp import MCPError
-
-from broker_plane.errors import BrokerPlaneError
-from broker_plane.testing.embedded import stop
 
 from .around import is_ready
 from .longrun_report import report
 from .longrun_stage import LongRun, long_run
-from .stage import DemoError
+from .stage import own_broker, perform
 
 AGENT_KILLED_IN, SERVER_KILLED_IN, NATS_KILLED_IN = 2, 4, 7
 """Steps in which a process is killed."""
@@ -32,19 +27,9 @@ def run(*, json: bool = False, kills: bool = True, output: str = "") -> int:
     """Run the demo; 0 if the result is that of a run without interruptions, 1 if not, 130 after Ctrl-C."""
     if not is_ready("longrun"):
         return 1
-    with tempfile.TemporaryDirectory(prefix="longrun-") as scratch:
-        try:
-            ended = asyncio.run(_play(Path(scratch), kills))
-        except KeyboardInterrupt:
-            print("Stopped; the processes are ended", file=sys.stderr)
-            return 130
-        except (BrokerPlaneError, DemoError, MCPError) as error:
-            print(error, file=sys.stderr)
-            return 1
-        finally:
-            stop(Path(scratch) / "plane")
-    report(ended, json=json, output=output)
-    return 0 if ended.verified else 1
+    with tempfile.TemporaryDirectory(prefix="longrun-") as directory:
+        scratch, told = Path(directory), partial(report, json=json, output=output)
+        return perform(_play(scratch, kills), told, lambda ended: ended.verified, own_broker(scratch))
 
 
 async def _play(scratch: Path, kills: bool) -> LongRun:

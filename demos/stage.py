@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from json import loads
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
 
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.embedded import stop
+
 from .account import Answer, Run
 from .around import saying_what_runs
 from .bars import Now
 from .report import report
+
+T = TypeVar("T")
 
 _PACKAGE = __package__ or "demos"
 _ROOT = Path(__file__).resolve().parents[_PACKAGE.count(".") + 1]
@@ -90,19 +95,41 @@ async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now
     return Answer(text, loads(text), len(structured), sum(link.size or 0 for link in links))
 
 
-def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
-    """Run the demo and report; 0 if every body was verified, 1 if not, 130 after Ctrl-C."""
+def perform(
+    story: Coroutine[Any, Any, T],
+    report: Callable[[T], None],
+    is_right: Callable[[T], bool],
+    around: AbstractContextManager[object] | None = None,
+) -> int:
+    """Play a story inside `around` and report what it returns; 0 if that `is_right`, 1 if not, 130 after Ctrl-C.
+
+    Without `around`, a private broker that still runs afterwards is named.
+    """
     try:
-        with saying_what_runs():
-            runs = asyncio.run(story)
+        with around or saying_what_runs():
+            told = asyncio.run(story)
     except KeyboardInterrupt:
-        print("Stopped; the servers are ended", file=sys.stderr)
+        print("Stopped; what the demo started has ended", file=sys.stderr)
         return 130
-    except DemoError as error:
+    except (BrokerPlaneError, DemoError) as error:
         print(error, file=sys.stderr)
         return 1
     except MCPError as error:
         print(f"A server did not answer ({error}); its output is above", file=sys.stderr)
         return 1
-    report(runs, json=json)
-    return 0 if all(run.digest_verified for run in runs) else 1
+    report(told)
+    return 0 if is_right(told) else 1
+
+
+def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
+    """Run a story of runs and report them; 0 if every body was verified."""
+    return perform(story, lambda runs: report(runs, json=json), lambda runs: all(run.digest_verified for run in runs))
+
+
+@contextmanager
+def own_broker(scratch: Path) -> Iterator[None]:
+    """After the block, stop the private broker whose directory is `plane` in `scratch`."""
+    try:
+        yield
+    finally:
+        stop(scratch / "plane")

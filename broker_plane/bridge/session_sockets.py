@@ -28,8 +28,7 @@ from broker_plane.web.frames import text_frame
 from broker_plane.web.request import whole_number
 from broker_plane.web.sockets import socket_of
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
-
-SUBPROTOCOL = "broker-plane.session.v1"
+from broker_plane.wire.urls import SESSION_SUBPROTOCOL
 
 _AT_ONCE = 64
 """Requests of one socket that may be under way; it is not read while there are more."""
@@ -70,7 +69,7 @@ class SessionSocket:
         except BaseException:
             self._broadcast.remove(self)
             raise
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        await send({"type": "websocket.accept", "subprotocol": SESSION_SUBPROTOCOL})
         self._write({"hello": hello})
         self._seen = hello["revision"]
 

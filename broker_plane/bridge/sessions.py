@@ -40,6 +40,7 @@ class SessionRoutes:
         self._host = host
         self._places = places
         self._access = access
+        self._sockets: tuple[type[SessionSocket], type[YjsSocket]] | None = None
 
     def feature(self) -> Feature:
         """The route of sessions."""
@@ -87,7 +88,10 @@ class SessionRoutes:
         """
         granted = await self._access.open(scope, "")
         query = query_fields(scope, "name", "type", "intent", "after", "value")
-        kind = await asyncio.to_thread(_kind_of_socket, scope)
+        if self._sockets is None:
+            self._sockets = await asyncio.to_thread(_kinds_of_sockets)
+        with_json, with_yjs = self._sockets
+        kind = with_json if urls.SESSION_SUBPROTOCOL in scope["subprotocols"] else with_yjs
         async with (
             self._access.admission.streams.place(granted.opened.payer),
             self._places.open(granted) as place,
@@ -104,12 +108,12 @@ class SessionRoutes:
                 socket.end_with(error)
 
 
-def _kind_of_socket(scope: Scope) -> type[SessionSocket | YjsSocket]:
+def _kinds_of_sockets() -> tuple[type[SessionSocket], type[YjsSocket]]:
     """Imported with the first socket, in a thread: most bridges never have one."""
-    from broker_plane.bridge.session_sockets import SUBPROTOCOL, SessionSocket
+    from broker_plane.bridge.session_sockets import SessionSocket
     from broker_plane.bridge.yjs_sockets import YjsSocket
 
-    return SessionSocket if SUBPROTOCOL in scope["subprotocols"] else YjsSocket
+    return SessionSocket, YjsSocket
 
 
 def _wants_page(scope: Scope) -> bool:

@@ -26,6 +26,7 @@ from broker_plane.sessions.requests import JoinRequest, PresentRequest
 from broker_plane.sessions.roles import may
 from broker_plane.web.frames import binary_frame
 from broker_plane.web.sockets import socket_of
+from broker_plane.wire.urls import SESSION_SUBPROTOCOL
 
 _SYNC_SECONDS = 0.1
 """Minimum time between two answers to sync step 1 on one socket: each may encode the document."""
@@ -44,7 +45,7 @@ class YjsSocket:
         if broadcast.live.state.sync != "crdt":
             raise SessionError(
                 "Clients of Yjs can join sessions with the sync protocol crdt only; for others, use the subprotocol "
-                "broker-plane.session.v1"
+                f"{SESSION_SUBPROTOCOL}"
             )
         self._live = broadcast.live
         self._yjs = broadcast.yjs

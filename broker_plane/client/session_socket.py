@@ -45,10 +45,10 @@ from broker_plane.plane.sessions.event_queue import EventQueue
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.exact_json import dumps
 from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.urls import SESSION_SUBPROTOCOL
 
 redact_loggers("websockets.client")
 
-SUBPROTOCOL = "broker-plane.session.v1"
 MAX_MESSAGE_BYTES = 32 << 20
 """A whole artifact, with JSON's escapes and the rest of `show`."""
 
@@ -195,7 +195,7 @@ class SessionSocketClient:
             "uri": f"{self._url}?{urlencode(query)}",
             "host": parts.hostname,
             "port": parts.port or (443 if secure else 80),
-            "subprotocols": [SUBPROTOCOL],
+            "subprotocols": [SESSION_SUBPROTOCOL],
             "additional_headers": self._headers,
             "max_size": MAX_MESSAGE_BYTES,
             "compression": None,

@@ -14,9 +14,8 @@ from broker_plane.wire.descriptor import V1, parse_descriptor
 from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
 from broker_plane.wire.session_roles import Access, Role, accesses
-from broker_plane.wire.urls import SESSIONS, session_url
+from broker_plane.wire.urls import SESSION_SUBPROTOCOL, SESSIONS, session_url
 
-JSON_SUBPROTOCOL = "broker-plane.session.v1"
 FORMATS: Mapping[ArtifactKind, str] = {"text": "text/plain", "json": "application/json", "table": "application/json"}
 """The media type of an artifact by its kind; a table is a JSON array of objects."""
 
@@ -64,7 +63,7 @@ class Invitation:
         }
         scheme, _, rest = self.url.partition("://")
         socket = "wss" if scheme == "https" else "ws"
-        way = {"protocol": socket, "endpoint": f"{socket}://{rest}", "subprotocol": JSON_SUBPROTOCOL}
+        way = {"protocol": socket, "endpoint": f"{socket}://{rest}", "subprotocol": SESSION_SUBPROTOCOL}
         ways = [Way(parse_descriptor(shared | way))] if self.bridge_url else []
         if self.offers_subject:
             subject = self.terms.names.say_subject(most_access(role), self.grant)

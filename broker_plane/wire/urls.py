@@ -12,6 +12,9 @@ UPLOAD = "/s2sp/upload/"
 FEEDS = "/v1/feeds/"
 STREAMS = "/v1/streams/"
 SESSIONS = "/v1/sessions/"
+SESSION_SUBPROTOCOL = "broker-plane.session.v1"
+"""Of a WebSocket below SESSIONS that exchanges JSON texts; without it, one is a room of y-websocket."""
+
 QUERY = "/v1/query"
 
 MOST_QUOTED = 40

@@ -46,6 +46,7 @@ class SessionHost:
         self._places: dict[str, _Place] = {}
         self._evicting: asyncio.Task[None] | None = None
         self._closed = False
+        self._classes: tuple[type[LiveSession], type[Tip]] | None = None
 
     def __len__(self) -> int:
         """The number of sessions in memory."""
@@ -119,7 +120,9 @@ class SessionHost:
             place.live = None
         if place.live is None:
             info = await self._tools.log.find(session)
-            live_session, tip_class = await asyncio.to_thread(_classes)
+            if self._classes is None:
+                self._classes = await asyncio.to_thread(_classes)
+            live_session, tip_class = self._classes
             tip = await tip_class.load(session, self._tools.log)
             place.live = live_session(session, info.owner, tip, self._tools)
             place.live.start()

@@ -10,11 +10,12 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from websockets import Subprotocol
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from broker_plane.client import session_socket as session_socket_module
-from broker_plane.client.session_socket import SUBPROTOCOL, SessionSocketClient, session_socket
+from broker_plane.client.session_socket import SessionSocketClient, session_socket
 from broker_plane.errors import (
     BrokerUnavailableError,
     GrantExpiredError,
@@ -24,6 +25,7 @@ from broker_plane.errors import (
     WireError,
 )
 from broker_plane.plane.sessions.channel import AccessEnded, EntriesAdded, EventsMissed, PresenceChanged, SessionEvent
+from broker_plane.wire.urls import SESSION_SUBPROTOCOL
 from tests.unit.runtime.channels import entry
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +34,10 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 
 @asynccontextmanager
 async def joined(handler: Handler, timeout: float = 20, **options: Any) -> AsyncIterator[SessionSocketClient]:
-    async with asyncio.timeout(30), serve(handler, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], **options) as server:  # type: ignore[list-item]
+    async with (
+        asyncio.timeout(30),
+        serve(handler, "127.0.0.1", 0, subprotocols=[Subprotocol(SESSION_SUBPROTOCOL)], **options) as server,
+    ):
         port = server.sockets[0].getsockname()[1]
         url = f"ws://127.0.0.1:{port}/v1/sessions/grant"
         async with session_socket(url, {"name": "anna"}, timeout=timeout, headers={}) as socket:
