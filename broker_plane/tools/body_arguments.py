@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from broker_plane.errors import ConfigError, MergeError
@@ -23,7 +24,7 @@ ARGUMENTS = {
 """Of each body, with their annotations: the names of S2SP."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GivenBody:
     """What a model passed for one body. `prefix` is that of the argument names: `orders_` for one body of several."""
 
@@ -37,13 +38,14 @@ class GivenBody:
     def is_missing(self) -> bool:
         return not self.resource_url and not self.body_data
 
-    @property
+    @cached_property
     def mapping(self) -> dict[str, str]:
         """Raises MappingError."""
         return parse_mapping(self.column_mapping)
 
+    @cached_property
     def abstract(self) -> list[dict[str, Any]] | None:
-        """The chosen rows; None for every row. Raises MergeError."""
+        """The chosen rows, which are parsed once; None for every row. Raises MergeError."""
         return parse_abstract(self.abstract_data, f"{self.prefix}abstract_data") if self.abstract_data.strip() else None
 
     def check_one_source(self) -> None:
@@ -66,7 +68,7 @@ class GivenBody:
         body = parse_abstract(self.body_data, f"{self.prefix}body_data")
         ids = [row[ROW_ID] for row in body]
         rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in body]
-        abstract = self.abstract()
+        abstract = self.abstract
         return rows if abstract is None else merge(abstract, ids, rows, complete=False)
 
 

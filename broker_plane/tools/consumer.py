@@ -123,8 +123,7 @@ class ConsumerTool:
             given.check_only_url(name_of(self._function))
             return
         given.check_one_source()
-        given.abstract()
-        _ = given.mapping
+        _ = given.abstract, given.mapping
 
     @asynccontextmanager
     async def _opened(self, form: BodyForm, given: GivenBody, progress: Callable[..., Any]) -> AsyncIterator[Any]:
@@ -149,7 +148,7 @@ class ConsumerTool:
         """As `_rows`, as a pyarrow.Table."""
         if given.body_data:
             return from_rows(await self._rows(plane, given, list, progress))
-        abstract, mapping = given.abstract(), given.mapping
+        abstract, mapping = given.abstract, given.mapping
         if abstract == []:  # without rows to pull, no use is claimed
             found = await plane.preview(given.resource_url, sample=0)
             if found.count:
@@ -178,7 +177,7 @@ class ConsumerTool:
         mapping = given.mapping
         if given.body_data:
             return make(_renamed(given.inline_rows(), mapping))
-        abstract = given.abstract()
+        abstract = given.abstract
         if abstract == []:
             return make([])
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]

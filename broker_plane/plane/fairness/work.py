@@ -2,7 +2,8 @@
 
 A unit of work is a frame of a body, or the parsing of one request. Python code in a thread lets the event loop run
 every few milliseconds; a call into C that holds the interpreter's lock does not, so units are small. Units that take
-less time than the hop to a thread run on the event loop.
+less time than the hop to a thread run on the event loop, and so do those of a few milliseconds while only one request
+has work: its thread and the event loop would keep taking the lock from each other.
 
 Passes over a body that do not end in a delivery (a `where`, a measured cut, a preview) are paid for in CPU seconds:
 each grant and each owner has an allowance that refills slowly, and one pass may take at most a grant's allowance.
@@ -18,6 +19,7 @@ from contextlib import suppress
 from math import ceil
 from time import monotonic, thread_time
 from typing import TypeVar
+from weakref import WeakSet
 
 from broker_plane.errors import RateLimitedError, TooCostlyError
 from broker_plane.plane.fairness.shares import Payer, Shares
@@ -27,6 +29,12 @@ PASS_SECONDS = 30.0
 
 SMALL = 16_384
 """Cost (values, or 16 bytes each) up to which a unit runs on the event loop: one or two milliseconds."""
+
+SMALL_ALONE = 8 * SMALL
+"""The same for the only request that has work: five to ten milliseconds, after each of which others have a turn."""
+
+_ACCOUNTS = 2
+"""A request has an account for its frames, and perhaps one for its answer."""
 
 _LEAST = 64
 _REFILL_SECONDS = 150.0
@@ -40,6 +48,7 @@ _MOST_WAITING = 4096
 _REMEMBERED = 4096
 
 T = TypeVar("T")
+A = TypeVar("A", bound="Account")
 
 
 class Work:
@@ -51,10 +60,17 @@ class Work:
         self._shares = Shares(_THREADS, owner=1, grant=1, waiting=_MOST_WAITING)
         self._grants = _Allowances(pass_seconds)
         self._owners = _Allowances(pass_seconds * _OWNER_ALLOWANCE)
+        self._accounts: WeakSet[Account] = WeakSet()
+
+    @property
+    def small(self) -> int:
+        """The cost up to which a unit runs on the event loop now."""
+        alone = len(self._accounts) <= _ACCOUNTS and len({each.payer for each in self._accounts}) <= 1
+        return SMALL_ALONE if alone else SMALL
 
     def of(self, payer: Payer) -> Account:
         """For work on this account."""
-        return Account(self, payer)
+        return self._opened(Account(self, payer))
 
     def begin_pass(self, payer: Payer) -> Pass:
         """For a pass over a body.
@@ -68,7 +84,11 @@ class Work:
                 "This grant has used its allowance of computing time for now. Pull what you need, or try again later",
                 retry_after=ceil(wait),
             )
-        return Pass(self, payer)
+        return self._opened(Pass(self, payer))
+
+    def _opened(self, account: A) -> A:
+        self._accounts.add(account)
+        return account
 
     def charge(self, payer: Payer, seconds: float) -> None:
         self._grants.charge(payer.grant, seconds)
@@ -107,7 +127,7 @@ class Account:
 
     def __init__(self, work: Work, payer: Payer) -> None:
         self._work = work
-        self._payer = payer
+        self.payer = payer
         self._here = 0
 
     async def do(self, cost: int, function: Callable[[], T]) -> T:
@@ -116,8 +136,8 @@ class Account:
         Raises:
             RateLimitedError: very many units of this grant are waiting already.
         """
-        if cost > SMALL:
-            result, seconds = await self._work.timed(self._payer, function)
+        if cost > SMALL and cost > self._work.small:
+            result, seconds = await self._work.timed(self.payer, function)
         else:
             self._here += max(cost, _LEAST)
             if self._here > SMALL:  # many small units in a row take as long as a large one
@@ -151,7 +171,7 @@ class Pass(Account):
 
     def _spend(self, seconds: float) -> None:
         """Raises TooCostlyError: the pass has taken the maximum time."""
-        self._work.charge(self._payer, seconds)
+        self._work.charge(self.payer, seconds)
         self._spent += seconds
         if self._spent > self._work.pass_seconds:
             raise TooCostlyError(
