@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from broker_plane import PlaneServer
 from broker_plane.config import Settings
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.proxy.upstream import Upstream
+from broker_plane.transports.describing import describe
+from broker_plane.transports.hosting import server_host
 from broker_plane.transports.nats import durable_client
+from broker_plane.transports.nats.front import nats_front
 from broker_plane.transports.nats.upstream import NatsOptions, nats_upstream
+from broker_plane.transports.opening import in_process
 from tests.proxy.conftest import there
 from tests.transports.conftest import ENVELOPE, call_of, fronted
 
@@ -133,6 +138,42 @@ async def test_of_two_clients_under_one_key_the_other_learns_at_once_that_the_ca
                 await anyio.sleep(0.01)
         await one.send(cancelled(1))
         assert (await other.answer(1))["error"]["data"] == {"code": "exchange_cancelled"}
+
+
+@asynccontextmanager
+async def task_instance(name: str, settings: Settings) -> AsyncIterator[None]:
+    """An instance of a server with a task tool, which stops in the middle of a call if need be."""
+    server = PlaneServer(name, settings=settings)
+
+    @server.task_tool
+    async def wait_for(path: str, begun: str) -> str:
+        """Wait until the file is there."""
+        await anyio.Path(begun).touch()
+        while not await anyio.Path(path).exists():  # noqa: ASYNC110  # of the test
+            await anyio.sleep(0.01)
+        return "done"
+
+    async with (
+        server_host(in_process(server), settings=settings) as host,
+        nats_front(host, await describe(host), name, settings, drain_seconds=0.1),
+    ):
+        yield
+
+
+async def test_a_task_outlives_the_instance_that_waits_for_it_in_the_place_of_its_client(
+    name: str, settings: Settings, tmp_path: Path
+) -> None:
+    path, begun = tmp_path / "go", tmp_path / "begun"
+    async with AsyncExitStack() as stack:
+        async with task_instance(name, settings):
+            client = await stack.enter_async_context(raw_client(name, settings))
+            await client.send(call_of(1, "wait_for", path=str(path), begun=str(begun)))
+            await there(begun)
+            begun.unlink()
+        async with task_instance(name, settings):
+            await there(begun)
+            path.touch()
+            assert (await client.answer(1))["result"]["content"][0]["text"] == "done"
 
 
 async def test_a_caller_that_leaves_ends_no_call_for_which_its_client_waits_under_the_same_key(

@@ -72,6 +72,7 @@ class DurableServer:
             hand_over=self._handed_over.hand_over,
             client_of=self._client_of,
             turn_away=self._turn_away,
+            interrupted=host.interrupt,
         )
         self._running: dict[ExchangeKey, Asked] = {}
         self._returned = ReturnedCallers(asyncio.get_running_loop().time)
