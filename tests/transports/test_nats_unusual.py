@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -174,6 +175,23 @@ async def test_a_task_outlives_the_instance_that_waits_for_it_in_the_place_of_it
             await there(begun)
             path.touch()
             assert (await client.answer(1))["result"]["content"][0]["text"] == "done"
+
+
+async def test_nothing_is_remembered_of_calls_that_said_how_far_they_were(served: str, settings: Settings) -> None:
+    async with raw_client(served, settings) as client:
+        before = _ends()
+        for number in range(3):
+            await client.send(call_of(number, "count", {"progressToken": number}, to=2))
+            await client.answer(number)
+        with anyio.fail_after(10):
+            while _ends() > before:  # noqa: ASYNC110  # of the instance
+                await anyio.sleep(0.01)
+
+
+def _ends() -> int:
+    """The number of exchanges whose newest messages this process remembers."""
+    gc.collect()
+    return sum(type(each).__name__ == "_End" for each in gc.get_objects())
 
 
 async def test_a_caller_that_leaves_ends_no_call_for_which_its_client_waits_under_the_same_key(
