@@ -12,6 +12,7 @@ from typing import Any
 from broker_plane.errors import WireError
 from broker_plane.exchange.lines import IDEMPOTENCY_KEY
 from broker_plane.exchange.messages import ExchangeKey
+from broker_plane.wire.exact_json import is_unicode
 
 MAX_KEY = 200
 """Characters of an idempotency key."""
@@ -59,14 +60,14 @@ def idempotency_key(request: Mapping[str, Any]) -> str | None:
     """The idempotency key of a request, if it has one.
 
     Raises:
-        WireError: it is not a text of 1 to 200 characters.
+        WireError: it is not a text of 1 to 200 characters, or half of a surrogate pair is in it.
     """
     params = request.get("params")
     meta = params.get("_meta") if isinstance(params, Mapping) else None
     key = meta.get(IDEMPOTENCY_KEY) if isinstance(meta, Mapping) else None
     if key is None:
         return None
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not is_unicode(key):
         raise WireError(f"{IDEMPOTENCY_KEY} must be a text of 1 to {MAX_KEY} characters")
     return key
 

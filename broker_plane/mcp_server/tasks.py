@@ -99,7 +99,8 @@ class TasksExtension(Extension):
             record = await self._created(server, options, ctx, params)
             if declared:
                 return {"resultType": "task", **task_fields(record, server.tasks.now())}
-            return await _waited(server, record, options.wait_seconds or 0.0, ctx)
+            keyed = bool(idempotency_key(params, task_client()))
+            return await _waited(server, record, options.wait_seconds or 0.0, ctx, keyed=keyed)
         except BrokerPlaneError as error:
             return _error(str(error))
 
@@ -158,13 +159,17 @@ class TasksExtension(Extension):
 
 
 async def _waited(
-    server: ServerTasks, record: TaskRecord, seconds: float, ctx: ServerRequestContext[Any, Any]
+    server: ServerTasks, record: TaskRecord, seconds: float, ctx: ServerRequestContext[Any, Any], *, keyed: bool
 ) -> HandlerResult:
     """The plain result of a task, for a client that cannot take the task itself.
 
+    If this ends before that, the task is cancelled, unless it is `keyed` and the client has not cancelled the call:
+    then this process ends, and another one is asked for the same task.
+
     Raises:
-        MCPError: -32021, if there is no result in time; the task is cancelled, and so if the client leaves.
+        MCPError: -32021, if there is no result in time; the task is cancelled.
     """
+    goes_on = False
     try:
         with anyio.move_on_after(seconds):
             async with server.watch.news([record.id]) as news:
@@ -172,8 +177,11 @@ async def _waited(
                     if record.status == "input_required":  # nobody can answer
                         break
                     await news.next()
+    except anyio.get_cancelled_exc_class():
+        goes_on = keyed and not _is_cancelled(ctx)
+        raise
     finally:
-        if not record.ended:
+        if not record.ended and not goes_on:
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True), suppress(BrokerPlaneError):
                 record = await server.tasks.cancel(record.id, record.client)
     if record.status == "completed":
@@ -182,6 +190,11 @@ async def _waited(
         raise MCPError(error["code"], error["message"], error.get("data"))
     require_client_extension(ctx, TASKS)
     return _error("The task was cancelled")
+
+
+def _is_cancelled(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client has cancelled this request. The SDK has no public access to it."""
+    return ctx.session._request_outbound.cancel_requested.is_set()
 
 
 @contextmanager

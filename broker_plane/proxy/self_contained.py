@@ -33,6 +33,10 @@ class SelfContained:
         self.schemas: dict[str, Any] = {}
         """Input schemas of listed tools: they say which arguments are repeated in headers."""
 
+    def interrupt(self) -> None:
+        """Cancel no request from now on: what is interrupted goes on at another process, and the upstreams end."""
+        self._shared.ending = True
+
     async def close(self) -> None:
         """End all upstreams."""
         await asyncio.gather(*(upstream.close() for upstream in (self._shared, *self._idle)))

@@ -75,6 +75,8 @@ class SharedUpstream:
         self._line_bytes = line_bytes
         self._open = open_upstream
         self._alone = alone
+        self.ending = False
+        """Whether requests that are interrupted are not cancelled: they go on elsewhere, and the upstream ends."""
         self._numbers = count(1)
         self._waiting: dict[int, _Inbox] = {}
         self._starting = asyncio.Lock()
@@ -100,7 +102,7 @@ class SharedUpstream:
         finally:
             del self._waiting[number]
             await messages.aclose()
-            if not inbox.answered:
+            if not inbox.answered and not self.ending:
                 params = {"requestId": number, "reason": "The client left"}
                 cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
                 await upstream.write(dumps(cancelled) + b"\n")

@@ -168,6 +168,10 @@ class NatsExchanges:
         end = _end(await self._newest(key))
         return Said(end.seq, b"", end.last) if end.seq else None
 
+    def leave(self, key: ExchangeKey) -> None:
+        """As `ExchangeStore.leave`."""
+        self._ends.pop(key, None)
+
     async def excuse(self, key: ExchangeKey, ttl_seconds: int) -> None:
         """As `ExchangeStore.excuse`."""
         await self._ensure()

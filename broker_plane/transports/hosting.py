@@ -64,6 +64,11 @@ class ServerHost:
         """End the upstream of self-contained requests. Sessions end with their blocks."""
         await self._contained.close()
 
+    def interrupt(self) -> None:
+        """Requests that end from now on before their answer go on at another process: the server does not learn that
+        they were cancelled, and only that its input ends."""
+        self._contained.interrupt()
+
     @asynccontextmanager
     async def request(self, message: Message) -> AsyncIterator[AsyncGenerator[Message, None]]:
         """Send a self-contained request; yields its messages, of which the answer is the last.

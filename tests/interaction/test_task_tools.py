@@ -17,12 +17,13 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client import advertise
-from mcp.server.mcpserver import Elicit, Resolve, Sample
+from mcp.server.mcpserver import AcceptedElicitation, Elicit, Resolve, Sample
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ElicitResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
 from broker_plane import Plane, PlaneServer, TaskContext
+from broker_plane.broker.connecting import connect
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
 from broker_plane.testing.processes import until
@@ -335,6 +336,56 @@ async def test_a_repeated_call_with_an_idempotency_key_is_one_task(server: Plane
         first, second = [await call(client, "pay", meta, amount=1) for _ in range(2)]
         assert first["taskId"] == second["taskId"]
         assert (await reached(client, first["taskId"]))["result"]["content"][0]["text"] == first["taskId"]
+
+
+async def lifetime(settings: Settings, pattern: str) -> int:
+    """For how many seconds nats-server keeps the entry of the tasks' bucket whose subject matches."""
+    connection, stream = await connect(settings.nats_url, timeout=5), "KV_bp_tasks"
+    question = json.dumps({"subjects_filter": pattern}).encode()
+    found = json.loads((await connection.request(f"$JS.API.STREAM.INFO.{stream}", question)).data)
+    (subject,) = found["state"]["subjects"]
+    entry = await connection.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    await connection.close()
+    return int(str((entry.headers or {})["Nats-TTL"]).removesuffix("s"))
+
+
+async def test_a_key_is_kept_for_as_long_as_its_task(server: PlaneServer, settings: Settings) -> None:
+    @server.task_tool(ttl=1)
+    async def pay(task: TaskContext) -> str:
+        return task.key
+
+    async with taking(server) as client:
+        created = await call(client, "pay", {"io.broker-plane/idempotencyKey": uuid4().hex})
+        await reached(client, created["taskId"])
+    name = server.mcp.name
+    record = await lifetime(settings, f"$KV.bp_tasks.h.{name}.*")
+    assert await lifetime(settings, f"$KV.bp_tasks.k.{name}.*") >= record > 1
+
+
+async def test_a_question_that_could_never_be_answered_is_an_error(server: PlaneServer) -> None:
+    @server.task_tool
+    async def in_step(task: TaskContext) -> str:
+        async def asks() -> str:
+            return str(await task.input("colour", ask_colour()))
+
+        return await task.step("ask", asks)
+
+    @server.task_tool
+    async def until_red(task: TaskContext) -> str:
+        while True:  # the same answer, again and again
+            answer = await task.input("colour", ask_colour())
+            if isinstance(answer, AcceptedElicitation) and answer.data.colour == "red":
+                return "red"
+
+    async with taking(server, elicitation_callback=never) as client:
+        result = await result_of(client, "in_step")
+        assert result["isError"] and "A step asks no question" in result["content"][0]["text"]
+        created = await call(client, "until_red")
+        await reached(client, created["taskId"], "input_required")
+        answers = {"colour": {"action": "accept", "content": {"colour": "blue"}}}
+        await ask(client, "update", created["taskId"], inputResponses=answers)
+        result = (await reached(client, created["taskId"], seconds=10))["result"]
+        assert result["isError"] and "Two questions of this task have the key" in result["content"][0]["text"]
 
 
 async def test_plain_functions_that_block_keep_no_thread_from_other_tools(server: PlaneServer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ _PARK_SECONDS = 0.02
 """How long other coroutines of the run may still begin steps and ask questions, after one has asked."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 2.0
+
+_in_step: ContextVar[bool] = ContextVar("in_step", default=False)
+"""Whether the function of a step runs: a run does not end in a step, so a question there would wait for ever."""
 
 END_SECONDS = 30.0
 """How long the function of a run may go on after it was cancelled; then the run ends without it."""
@@ -66,6 +70,7 @@ class TaskRun:
         self._revision = revision
         self._stored = steps
         self._named: set[str] = set()
+        self._questions: set[str] = set()
         self._stepping = 0
         self._now = now
 
@@ -100,12 +105,14 @@ class TaskRun:
         try:
             if value in self._stored:
                 return _without_head(await self.until_stored(lambda: self._store.value(self.record, value)))
-            began = self._now()
+            began, outside = self._now(), _in_step.set(True)
             try:
                 made = await make()
             except BaseException:
                 self._named.discard(name)  # the function may try it again
                 raise
+            finally:
+                _in_step.reset(outside)
             head = dumps({"step": name, "began": began, "ended": self._now(), "run": self.token}) + b"\n"
             kept = await self.until_stored(lambda: self._store.keep(self.record, value, head + made))
             return _without_head(kept)
@@ -117,10 +124,18 @@ class TaskRun:
         """The client's answer to a question. Without one the run ends, and another one begins when it has come.
 
         Raises:
-            TaskError: the key has another question, or the question is too large.
+            TaskError: this run has used the key, it asks in a step, which would not end, or the question is too large.
         """
+        if _in_step.get():
+            raise TaskError(f"A step asks no question: ask {key!r} before the step, and pass the answer on to it")
+        if key in self._questions:
+            raise TaskError(
+                f"Two questions of this task have the key {key!r}; number them, as in f'try {{number}}', if each needs "
+                "an answer of its own"
+            )
         known = self.record.inputs.get(key)
         if known is not None and known.answer is not None:
+            self._questions.add(key)
             return await self._answered(known.answer)
         if not _is_key(key) or len({*self.record.inputs, *self.asked, key}) > MAX_INPUTS:
             raise TaskError(
@@ -128,8 +143,8 @@ class TaskRun:
             )
         if (size := len(dumps(request))) > MAX_INPUT_BYTES:
             raise TaskError(f"A question has at most {MAX_INPUT_BYTES:,} bytes as JSON; this one has {size:,}")
-        if self.asked.setdefault(key, request) != request:
-            raise TaskError(f"Two questions of this task have the key {key!r}")
+        self._questions.add(key)
+        self.asked[key] = request
         self._park_soon()
         await asyncio.get_running_loop().create_future()  # until the run is cancelled
         raise AssertionError

@@ -87,7 +87,8 @@ class DurableTasks:
         new = task_id(self._random_bytes(_RANDOM_BYTES))
         if key:
             digest = encode_id(sha256(dumps([client, key])).digest())
-            new = await self.store.identify(self.server, digest, new, max(1, ttl_ms // 1000))
+            # A task that has ended may be kept for longer than its lifetime, and its key as long.
+            new = await self.store.identify(self.server, digest, new, ceil((ttl_ms + transitions.KEPT_MS) / 1000))
             found, _ = await self.store.load(self.server, new)
             if found is not None:
                 _check(same(await self.store.value(found, CALL)))

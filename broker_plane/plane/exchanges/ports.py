@@ -121,6 +121,9 @@ class ExchangeStore(Protocol):
     async def last(self, key: ExchangeKey) -> Said | None:
         """The message with the highest number, as the leader has it; its line may be left out. Raises as `messages`."""
 
+    def leave(self, key: ExchangeKey) -> None:
+        """This process appends nothing more for now, so that it need not remember where the exchange ends."""
+
     async def excuse(self, key: ExchangeKey, ttl_seconds: int) -> None:
         """Note that an attempt ended without any fault of the request. Raises BrokerUnavailableError."""
 

@@ -130,6 +130,7 @@ class ExchangeRun:
             return
         finally:
             self._isolation.end(self)
+            self._store.leave(self.asked.key)
         await self._finish()
 
     async def _answer(self, *, fresh: bool) -> None:

@@ -91,8 +91,10 @@ class ExchangeWorker:
         drain_seconds: float = 0.0,
         server_waits: BackOff = SERVER_WAITS,
         hand_over: HandOver | None = None,
+        interrupted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`lease_seconds` is that of the store. A stop waits `drain_seconds` for what runs, and gives the rest back.
+        """`lease_seconds` is that of the store. A stop waits `drain_seconds` for what runs, calls `interrupted`, and
+        gives the rest back.
 
         `server_waits` are those before a server that has ended is tried again. `now` is in unix seconds of the broker.
         A client, which `client_of` names, gets at most half of the places. A request above its share
@@ -119,6 +121,7 @@ class ExchangeWorker:
         self._drain_seconds = drain_seconds
         self._server_waits = server_waits
         self._hand_over = hand_over
+        self._interrupted = interrupted
         self._isolation = Isolation()
         self._runs: dict[ExchangeKey, ExchangeRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -333,6 +336,7 @@ class ExchangeWorker:
         await cancel_and_forget(claiming)
         if self._tasks and self._drain_seconds:
             await asyncio.wait(set(self._tasks), timeout=self._drain_seconds)
+        self._interrupted()
         for running in self._runs.values():
             running.interrupt(STOPPED)
         if self._tasks:

@@ -17,7 +17,7 @@ from broker_plane.exchange.lines import localized
 from broker_plane.exchange.messages import ExchangeKey
 from broker_plane.exchange.parts import PartJoiner
 from broker_plane.exchange.receiver import Received
-from broker_plane.plane.exchanges.limits import DEFAULT_SECONDS, KEPT_SECONDS
+from broker_plane.plane.exchanges.limits import DEFAULT_SECONDS, KEPT_SECONDS, MAX_SECONDS
 from broker_plane.proxy.messages import Message, meta_of
 from broker_plane.transports.nats.call_batches import CallBatches
 from broker_plane.transports.nats.wire_form import HEADER_BYTES, SESSION_LETTER, request_headers
@@ -37,6 +37,8 @@ class DurableCall:
     subject: str
     headers: dict[str, str]
     since: float
+    deadline: float
+    """When an instance answers with an error at the latest, by the same clock as `since`."""
     heard: float
     received: Received
     parts: PartJoiner
@@ -98,6 +100,7 @@ class CallMaker:
             subject=self.connection.names.request_subject(self.server, exchange.session, exchange.exchange),
             headers=self._headers(message, reply, keyed=key is not None),
             since=now,
+            deadline=now + min(self.deadline_seconds or DEFAULT_SECONDS, MAX_SECONDS),
             heard=now,
             received=Received(),
             parts=PartJoiner(self.most_bytes),

@@ -54,6 +54,7 @@ _LOST = (
     "The request has ended, and its answer is not stored any more (exchange_lost). Find out what it has done "
     "before you make it again under another key"
 )
+_LATE = "The request's deadline has passed, and no instance of the server has answered"
 _FULL = (
     "The room for stored requests of this NATS is used up. Wait for calls to be answered and try again, call with "
     "durable=False, or enlarge the store (BROKER_PLANE_MAX_STORE_BYTES)"
@@ -139,6 +140,8 @@ class DurableClient:
         call = self._forget(inbox) if inbox is not None else None
         if call is None:
             return False
+        if call.keyed and any(each.key == call.key for each in self._calls.values()):
+            return True  # another caller of this client waits for the same request
         self._cancellations.begin(call)  # for an instance that claims it later; those that run learn it at once
         subject = self._names.mcp_subject(self._server, "cancel", call.key.session, call.key.exchange)
         try:
@@ -181,13 +184,15 @@ class DurableClient:
     def broke(self) -> None:
         """Fetch again what may have been lost."""
         for call in self._calls.values():
-            call.heard = min(call.heard, self._now() - SILENT_SECONDS)
+            call.heard, call.resumed = min(call.heard, self._now() - SILENT_SECONDS), 0.0
 
     async def check(self) -> None:
         """Called every second: store what could not be stored, and fetch what may have been lost."""
         now, resumed = self._now(), 0
         for inbox, call in list(self._calls.items()):
-            if not call.stored:
+            if self._is_late(call):
+                self._fail(inbox, _LATE, "exchange_deadline")
+            elif not call.stored:
                 if call.answer is None and now - call.tried > _PAUSE_SECONDS:
                     await self._store(inbox, call)
                 elif call.answer is not None and now - call.tried > _ACKNOWLEDGED_SECONDS:
@@ -198,6 +203,11 @@ class DurableClient:
                 if resumed <= _MOST_RESUMED:
                     await self._resume(inbox, call)
         await self._say_got()
+
+    def _is_late(self, call: DurableCall) -> bool:
+        """Whether the deadline has passed, and no instance has said a word about the call since it was asked for it."""
+        silent = self._now() - max(call.deadline, call.heard) > SILENT_SECONDS
+        return silent and (not call.stored or call.heard < call.resumed < self._now() - SILENT_SECONDS / 3)
 
     # The request.
 

@@ -72,6 +72,7 @@ class DurableServer:
             hand_over=self._handed_over.hand_over,
             client_of=self._client_of,
             turn_away=self._turn_away,
+            interrupted=host.interrupt,
         )
         self._running: dict[ExchangeKey, Asked] = {}
         self._returned = ReturnedCallers(asyncio.get_running_loop().time)
@@ -129,6 +130,8 @@ class DurableServer:
             await publish_numbered(self._connection, inbox, said.seq, said.line, last=said.last, headers={})
             if said.last:
                 await publish_end(self._connection, inbox)
+        if said.last:
+            self._returned.forget(asked.key)
 
     async def alive(self, asked: Asked) -> None:
         for inbox in self._inboxes(asked):
@@ -158,7 +161,6 @@ class DurableServer:
             raise
         finally:
             self._running.pop(asked.key, None)
-            self._returned.forget(asked.key)
             self._counts.note(perf_counter_ns() - began)
 
     # Callers that come back.

@@ -43,7 +43,7 @@ _MISSED = 3
 
 _HEADER_MISMATCH = -32020
 _INITIALIZE = "initialize"
-_LISTEN = ".subscriptions.listen"
+_LISTEN = "subscriptions.listen"
 _STOPPED = "The server has stopped; try again"
 _FAILED = "The request failed; see the log of the server"
 
@@ -143,7 +143,7 @@ class RequestServer:
         if not inbox:
             log.warning("A request to %s names no inbox for its answer; it was dropped", self._subject)
             return
-        if message.subject.endswith(f".{_INITIALIZE}"):
+        if message.subject == f"{self._subject}.{_INITIALIZE}":
             await self._open_session(message)
             return
         request = _Request(message.subject, message.data, message.headers or {}, inbox)
@@ -187,7 +187,7 @@ class RequestServer:
         if not self._places.take(self._connection.names.client_of(request.inbox), len(request.line)):
             return False
         replies = self._replies(request)
-        listens = request.subject.endswith(_LISTEN)
+        listens = request.subject == f"{self._subject}.{_LISTEN}"
         self._running[key] = _Running(asyncio.create_task(self._run(key, request, replies)), replies, listens)
         return True
 

@@ -40,7 +40,7 @@ class ReturnedCallers:
         return inboxes
 
     def forget(self, key: ExchangeKey) -> None:
-        """The request does not run here any more."""
+        """The request is answered."""
         self._inboxes.pop(key, None)
 
     def _drop_old(self) -> None:

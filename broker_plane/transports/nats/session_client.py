@@ -119,9 +119,11 @@ class SessionClient:
             self._place.check()
 
     async def _begin(self, line: bytes, message: Message) -> None:
-        if self._place is not None:
-            await self._place.close(end=True)
-            self._place = None
+        place, self._place = self._place, None
+        if place is not None:
+            await place.close(end=True)
+            for key in self._open - {message["id"]}:
+                self._fail(key, "The client has begun another session")
         self._handshake = [line]
         answer = await self._opened(line, message)
         self._answered(answer)

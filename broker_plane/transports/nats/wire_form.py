@@ -109,11 +109,13 @@ def parse_server_name(text: str) -> str:
 def method_tokens(method: str) -> str:
     """The end of the subject of a request: `tools/call` becomes `tools.call`, so that permissions can name methods.
 
-    Methods with other characters are in base64url, after a token that no method has.
+    Methods with other characters, and the first 128 bytes of longer ones, are in base64url, after a token that no
+    method has; it is alone for an empty method. A subject that is too long would make nats-server close the connection.
     """
-    if _PLAIN_METHOD.match(method):
+    if len(method) <= _MAX_METHOD and _PLAIN_METHOD.match(method):
         return method.replace("/", ".")
-    return f"$.{urlsafe_b64encode(method.encode()[:_MAX_METHOD]).decode().rstrip('=')}"
+    encoded = urlsafe_b64encode(method.encode(errors="surrogatepass")[:_MAX_METHOD]).decode().rstrip("=")
+    return f"$.{encoded}" if encoded else "$"
 
 
 def request_headers(message: Message) -> dict[str, str]:

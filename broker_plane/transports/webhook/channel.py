@@ -110,7 +110,7 @@ class CallbackChannel:
                 return exchange
         return None
 
-    def refuse(self, key: Key, error: BrokerPlaneError) -> None:
+    def refuse(self, key: Key | None, error: BrokerPlaneError) -> None:
         """Answer a request that is not sent at all."""
         self._put(_refusal(key, error))
 
@@ -120,10 +120,15 @@ class CallbackChannel:
         for caller in pending.callers if pending else ():
             self._put(_refusal(caller.key, error))
 
-    def fail_all(self, error: BrokerPlaneError) -> None:
-        """Answer all requests that wait with an error."""
+    def lose(self, error: BrokerPlaneError) -> None:
+        """The session was closed: answer all requests that wait with an error."""
+        self.lose_session()
         for exchange in list(self._pending):
             self.fail(exchange, error)
+
+    def lose_session(self) -> None:
+        """Another session begins, which numbers the messages of the server itself from 1."""
+        self.session, self._own = "", OwnMessages()
 
     def take(self, message_id: MessageId, body: bytes) -> bool:
         """As `Channel.take`. Messages of exchanges that this process did not begin are dropped."""
@@ -169,7 +174,7 @@ class CallbackChannel:
         self._lines.put_nowait(line)
 
 
-def _refusal(key: Key, error: BrokerPlaneError) -> bytes:
+def _refusal(key: Key | None, error: BrokerPlaneError) -> bytes:
     number = INVALID_PARAMS if isinstance(error, WireError) else INTERNAL_ERROR
     return error_answer(key, number, str(error), {"code": error.code}) + b"\n"
 

@@ -103,7 +103,7 @@ class FrontProcess:
         self._passed_on = PassedOn(connection, self._instances, self._sessions, self._handshakes)
         self._hosting = FrontHosting(host, self._instances, self._sessions, self._handshakes, self._passed_on)
         self._end = SessionEnd(server, self._sessions, self._outbox, self._outstanding, self._hosting)
-        self._worker = self._make_worker(options.drain_seconds)
+        self._worker = self._make_worker(options.drain_seconds, host)
         self._sender = self._make_sender(options.rules)
         self._passed_on.woken = self._sender.wake
         self._events = FrontEvents(server, self._sessions, self._outbox, self._changes)
@@ -147,7 +147,7 @@ class FrontProcess:
     def _now(self) -> float:
         return self._connection.clock.now()
 
-    def _make_worker(self, drain_seconds: float) -> ExchangeWorker:
+    def _make_worker(self, drain_seconds: float, host: ServerHost) -> ExchangeWorker:
         return ExchangeWorker(
             self._exchanges,
             self._server,
@@ -157,6 +157,7 @@ class FrontProcess:
             now=self._now,
             at_once=AT_ONCE,
             drain_seconds=drain_seconds,
+            interrupted=host.interrupt,
         )
 
     def _make_sender(self, rules: SendingRules) -> CallbackSender[DeliveredTo]:

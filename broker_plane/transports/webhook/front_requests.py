@@ -87,12 +87,13 @@ class FrontRequests:
         while True:
             try:
                 answer = await self._once(method, path, body, given)
+            except _BROKEN as error:
+                where = f"the front at {shown(self._url)} cannot be reached ({type(error).__name__})"
+                failed: BrokerPlaneError = UpstreamError(f"The message was not accepted: {where}")
+            else:
                 if answer.status not in _REPEATED:
                     return self._accepted(answer)
                 failed = _named(answer, "The message was not accepted")
-            except _BROKEN as error:
-                where = f"the front at {shown(self._url)} cannot be reached ({type(error).__name__})"
-                failed = UpstreamError(f"The message was not accepted: {where}")
             if asyncio.get_running_loop().time() + wait > until:
                 raise failed
             await asyncio.sleep(wait)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, McpSessionNotFoundError, UpstreamError, WireError
 from broker_plane.exchange.keys import idempotency_key
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import VERSION, Message, is_key, meta_of, params_of, parse, wrong_with
+from broker_plane.proxy.messages import VERSION, Message, is_key, key_asked, meta_of, params_of, parse, wrong_with
 from broker_plane.transports.webhook.channel import CallbackChannel
 from broker_plane.transports.webhook.front_requests import FrontAnswer, FrontRequests
 from broker_plane.transports.webhook.message_ids import exchange_of, is_kept, new_exchange, parse_message_id
@@ -45,12 +45,15 @@ class FrontUpstream:
         self._position = 0
         """Up to which stored messages were fetched."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        """The requests that are being sent, by exchange."""
 
     async def write(self, line: bytes) -> None:
         """As `Upstream.write`. A request that the front does not accept is answered with an error."""
         message = parse(line)
-        if message is None or wrong_with(message):
-            log.warning("A message of the client is not JSON-RPC; it was dropped")
+        wrong = "it is not valid JSON" if message is None else wrong_with(message)
+        if message is None or wrong:
+            self._channel.refuse(key_asked(line), WireError(f"This is not an MCP message: {wrong}"))
         elif "method" in message and is_key(message.get("id")):
             await self._ask(message)
         else:
@@ -78,8 +81,13 @@ class FrontUpstream:
             taken = self._channel.taken
             await asyncio.sleep(_SILENT_SECONDS)
             if self._channel.waits and self._registered and taken == self._channel.taken:
-                with suppress(BrokerPlaneError):
-                    await self._fetch()
+                session = self._channel.session
+                try:
+                    await self._fetch(session)
+                except McpSessionNotFoundError:
+                    self._lose(session)
+                except BrokerPlaneError as error:
+                    log.debug("What is stored is fetched later: %s", error)
 
     async def close(self) -> None:
         """End what is being sent."""
@@ -102,9 +110,14 @@ class FrontUpstream:
             async with self._in_order:
                 await asked
             return
-        task = asyncio.create_task(asked)
+        self._asking[exchange] = task = self._start(asked)
+        task.add_done_callback(lambda _: self._asking.pop(exchange, None))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _asked(self, message: Message, exchange: str) -> None:
         try:
@@ -124,20 +137,35 @@ class FrontUpstream:
             if exchange is None:
                 return
             message = {**message, "params": {**params, "requestId": exchange}}
+            if (asking := self._asking.get(exchange)) is not None:
+                self._start(self._cancel(asking, message))
+                return
         try:
             async with self._in_order:
                 await self._posted(message)
         except BrokerPlaneError as error:
             log.warning("%s", error)
 
+    async def _cancel(self, asking: asyncio.Task[None], message: Message) -> None:
+        """Send a cancellation after its request: the front would not know what it cancels."""
+        await asyncio.wait([asking])
+        with suppress(BrokerPlaneError):
+            await self._posted(message)
+
     async def _posted(self, message: Message, exchange: str = "") -> FrontAnswer:
         await self._registration()
+        session = self._channel.session
         try:
-            return await self._front.post(message, self._channel.session, exchange)
+            return await self._front.post(message, session, exchange)
         except McpSessionNotFoundError:
-            self._registered, self._channel.session = False, ""
-            self._channel.fail_all(UpstreamError("The session was closed"))
+            self._lose(session)
             raise
+
+    def _lose(self, session: str) -> None:
+        """Answer what waits in a session that was closed. The next message opens another one."""
+        if self._channel.session == session:
+            self._registered = False
+            self._channel.lose(UpstreamError("The session was closed"))
 
     async def _registration(self) -> None:
         """Name the callback to the front once, which opens the session, or goes on with it."""
@@ -150,7 +178,7 @@ class FrontUpstream:
             except McpSessionNotFoundError:
                 if not self._channel.session:
                     raise
-                self._channel.session, self._position = "", 0  # it has expired meanwhile
+                self._channel.lose_session()  # it has expired meanwhile
                 answer = await self._front.post(given, "")
             session = answer.fields.get("sessionId")
             if not isinstance(session, str) or not self._channel.knows(session):
@@ -158,11 +186,11 @@ class FrontUpstream:
             self._channel.session, self._registered = session, True
             self._opened(session)
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, session: str) -> None:
         """Take the stored messages of the session that were not fetched before."""
         more = True
         while more:
-            answer = await self._front.messages(self._channel.session, self._position)
+            answer = await self._front.messages(session, self._position)
             for each in answer.fields.get("messages", ()):
                 if not self._take(each):
                     return

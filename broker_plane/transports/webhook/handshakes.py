@@ -83,10 +83,12 @@ class HandshakeSessions:
             yield refused(message, "Send initialize first, or a self-contained request of 2026-07-28")
             return
         opened = await self._opened(session)
-        async with aclosing(opened.ask(message)) as lines:
-            async for line in lines:
-                yield line
-        self._note_use(session.id)
+        try:
+            async with aclosing(opened.ask(message)) as lines:
+                async for line in lines:
+                    yield line
+        finally:
+            self._note_use(session.id)
 
     async def tell(self, session: WebhookSession, line: bytes) -> None:
         """Pass on a notification or an answer of the client. Nothing happens if nobody waits for it any more."""
