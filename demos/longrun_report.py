@@ -116,18 +116,18 @@ def _legend(servers: int) -> list[str]:
 
 
 def _lives(play: LongRun, lane: str, y: int) -> list[str]:
-    parts = [f'<text x="12" y="{y + 20}">{lane}</text>']
+    parts, crosses = [f'<text x="12" y="{y + 20}">{lane}</text>'], []
     for life in play.lives:
         if life.lane != lane:
             continue
         left, right = _x(play, life.begin), _x(play, life.end) if life.end else float(_LEFT + _WIDTH)
         parts.append(_bar("life", left, right, y + 8, 16, ALIVE))
         if life.killed:
-            parts.append(
+            crosses.append(
                 f'<text class="kill" x="{right:.1f}" y="{y + 23}" text-anchor="middle" font-size="20" '
                 f'font-weight="bold" fill="{DEAD}">✕</text>'
             )
-    return parts
+    return parts + crosses  # above the bar of the next process
 
 
 def _bars(play: LongRun, number: int, y: int) -> list[str]:
