@@ -78,6 +78,7 @@ async def test_an_operator_sees_a_call_that_runs_and_cancels_it(
     assert (server["title"], server["waiting"], server["health"]) == ("sample", 0, "ok")
     assert (exchange["tool"], exchange["attempts"], exchange["process"]) == ("wait_for", 1, process)
     assert listed.split("\t")[:5] == [exchange["id"], served, "wait_for", exchange["client"], "running"]
+    assert listed.split("\t")[5].endswith("Z"), "UTC in a pipe, as everywhere"
     assert "state\trunning" in lines and lines[-1].startswith("message 1  {") and lines[-2].startswith("request  {")
     assert shown["request"]["params"]["arguments"]["path"] == str(path)
     assert [each["message"]["method"] for each in shown["messages"]] == ["notifications/progress"]
