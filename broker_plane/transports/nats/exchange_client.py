@@ -13,7 +13,7 @@ from broker_plane.exchange.headers import ALIVE, LAST, PART, SEQ
 from broker_plane.exchange.lines import localized, outline
 from broker_plane.exchange.parts import PartJoiner
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import Message, failed_line
+from broker_plane.proxy.messages import Message, failed_line, refused_line
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.instance_channel import InstanceChannel
 from broker_plane.transports.nats.wire_form import (
@@ -156,7 +156,8 @@ class ExchangeClient:
         """Fail the requests on a subject that is not permitted."""
         for exchange, sent in list(self._open.items()):
             if sent.subject.lower() == subject:
-                self._fail(exchange, self._link.not_permitted(self._server))
+                self._forget(exchange)
+                self._deliver(refused_line(sent.key, self._link.not_permitted(self._server)))
 
     def check(self) -> None:
         """Give up requests of which nothing was heard for a long time; those that only read are sent again."""
