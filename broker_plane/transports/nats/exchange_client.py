@@ -238,10 +238,13 @@ class ExchangeClient:
 
     def nobody(self) -> str:
         """The error of a request for which there is no instance."""
-        return (
-            f"No instance of the server {self._server} is connected to NATS at {self._link.connection.hosts}; start "
-            f"one with broker-plane serve --nats {self._server}, or correct the name"
-        )
+        hosts, server = self._link.connection.hosts, self._server
+        place, advice = f"NATS at {hosts}", "or correct the name"
+        if self._link.connection.link.lifeline is not None:
+            place = f"the private broker of this user, {hosts}"
+            advice = "correct the name, or set BROKER_PLANE_NATS_URL to the NATS where it runs"
+        start = f"start one with broker-plane serve --nats {server}"
+        return f"No instance of the server {server} is connected to {place}; {start}, {advice}"
 
     async def _tell_cancelled(self, exchange: str) -> None:
         subject = self._link.connection.names.mcp_subject(self._server, "cancel", self._session, exchange)
