@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,12 @@ def is_ready(story: str) -> bool:
         print(error, file=sys.stderr)
         return False
     return True
+
+
+def demo_parser(story: str, about: str | None) -> argparse.ArgumentParser:
+    """The parser of a demo's options; `about` is its docstring, whose line for a checkout the help leaves out."""
+    paragraphs = [each for each in (about or "").split("\n\n") if not each.startswith("python -m")]
+    return argparse.ArgumentParser(prog=f"broker-plane demo {story}", description="\n\n".join(paragraphs))
 
 
 @contextmanager

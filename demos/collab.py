@@ -12,6 +12,7 @@ from functools import partial
 
 from broker_plane import Plane
 
+from .around import demo_parser
 from .bars import working
 from .collab_report import report
 from .collab_stage import Played, play
@@ -36,7 +37,7 @@ async def _play_all(names: Sequence[str], *, browser: bool) -> list[Played]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.collab", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = demo_parser("collab", __doc__)
     parser.add_argument("--story", choices=["all", *STORIES], default="all", help="one story (default: all five)")
     parser.add_argument(
         "--browser",

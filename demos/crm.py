@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .around import is_ready
+from .around import demo_parser, is_ready
 from .crm_report import report
 from .crm_stage import Scene, scene
 from .crm_told import Told, told
@@ -108,7 +108,7 @@ async def _many_edits(play: Scene, ids: Sequence[int], crashes: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.crm", description=__doc__)
+    parser = demo_parser("crm", __doc__)
     parser.add_argument("--crashes", action=argparse.BooleanOptionalAction, default=True, help="kill -9 (default: yes)")
     parser.add_argument("--source", choices=("auto", "chinook", "faker"), default="auto", help="of the contacts")
     parser.add_argument("--output", default="", help="the picture's SVG; default: a new file")

@@ -5,7 +5,6 @@ python -m demos.db [--rows N|all] [--output FILE.png] [--json]
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .account import Run, read_source
-from .around import is_ready
+from .around import demo_parser, is_ready
 from .stage import DemoError, call, play, servers
 
 SOME, ALL = 50_000, 336_776
@@ -101,7 +100,7 @@ def _kind(name: str) -> Callable[[str], Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.db", description=__doc__)
+    parser = demo_parser("db", __doc__)
     parser.add_argument("--rows", default="", help=f"a number, or all ({ALL:,}); default: {SOME:,}, then all")
     parser.add_argument("--output", default="", help="the chart's PNG, which each run writes anew; default: a new file")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")

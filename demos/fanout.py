@@ -5,7 +5,6 @@ python -m demos.fanout [--consumers N] [--output FILE.svg] [--json]
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from time import perf_counter
 
 from broker_plane import AuditEntry, BodyId, Plane
 
+from .around import demo_parser
 from .bars import working
 from .consumers import Got, Pull, at_once, checksum
 from .crowd import Fanned, Row, Task, made_rows, shown, tasks
@@ -85,7 +85,7 @@ async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[AuditEntry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.fanout", description=__doc__)
+    parser = demo_parser("fanout", __doc__)
     parser.add_argument("--consumers", type=int, default=64, help="how many; half of them over NATS (64)")
     parser.add_argument("--output", default="", help="the picture's SVG; default: a new file")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")

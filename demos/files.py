@@ -5,7 +5,6 @@ python -m demos.files [--cuts N] [--json]
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from rich.table import Table
 from broker_plane import Plane, parse_descriptor
 from broker_plane.testing.proxy import CuttingProxy
 
-from .around import is_ready, saying_what_runs
+from .around import demo_parser, is_ready, saying_what_runs
 from .bars import working
 from .sample_files import LARGE, PAGES, TEXT, WORDS, make_files
 from .stage import call, perform, servers
@@ -195,7 +194,7 @@ def _report(story: Story, *, json: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.files", description=__doc__)
+    parser = demo_parser("files", __doc__)
     parser.add_argument("--cuts", type=int, default=3, help="how often the large file's transfer is cut off")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     chosen = parser.parse_args(argv)

@@ -5,11 +5,11 @@ python -m demos.levels [--provider NAME] [--rows N] [--output FILE.svg] [--json]
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 
+from .around import demo_parser
 from .levels_report import report
 from .levels_rows import MOST_ROWS, ROWS
 from .levels_stage import SCRIPTED, play
@@ -25,7 +25,7 @@ def run(*, json: bool = False, provider: str = SCRIPTED, rows: int = ROWS, outpu
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.levels", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = demo_parser("levels", __doc__)
     parser.add_argument(
         "--provider",
         default=SCRIPTED,

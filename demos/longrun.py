@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .around import is_ready
+from .around import demo_parser, is_ready
 from .longrun_report import report
 from .longrun_stage import LongRun, long_run
 from .stage import own_broker, perform
@@ -47,7 +47,7 @@ async def _play(scratch: Path, kills: bool) -> LongRun:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.longrun", description=__doc__)
+    parser = demo_parser("longrun", __doc__)
     parser.add_argument("--kills", action=argparse.BooleanOptionalAction, default=True, help="kill -9 (default: yes)")
     parser.add_argument("--output", default="", help="the picture's SVG; default: a new file")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")

@@ -19,7 +19,7 @@ ALIVE, DEAD, INTERRUPTED = "#1f6f8b", "#b3261e", "#c9c9c9"
 SERVERS = ("#2e7d32", "#c2571a", "#6a4c93")
 """The colour of a step, by the server process that completed it."""
 
-_LEFT, _WIDTH, _RIGHT, _TOP, _LANE, _BAR = 130, 820, 30, 56, 40, 18
+_LEFT, _WIDTH, _RIGHT, _TOP, _LANE, _BAR = 130, 820, 30, 66, 40, 18
 _TICKS = 8
 
 
@@ -77,6 +77,7 @@ def svg(play: LongRun) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="12" y="22" font-size="15">One task of {len(play.expected)} steps, {len(play.kills)} processes '
         f"killed, {'one result' if play.verified else 'NOT verified'}</text>",
+        *_legend(len([life for life in play.lives if life.lane == "server"])),
     ]
     for tick in range(_TICKS + 1):
         x = _LEFT + _WIDTH * tick / _TICKS
@@ -95,19 +96,38 @@ def svg(play: LongRun) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def _legend(servers: int) -> list[str]:
+    """What the colours mean; the places fit the widths of the texts."""
+    colours = [(12, ALIVE), *((236 + 14 * number, SERVERS[number % len(SERVERS)]) for number in range(servers))]
+    words = 236 + 14 * servers + 4
+    texts = [
+        (28, "a process"),
+        (110, "was killed by kill -9"),
+        (words, "a step, by the server process that completed it"),
+    ]
+    grey = words + 270
+    squares = [*colours, (grey, INTERRUPTED)]
+    texts.append((grey + 16, "a step whose process was killed; it began again"))
+    return [
+        *(f'<rect x="{x}" y="32" width="10" height="10" fill="{colour}" rx="2"/>' for x, colour in squares),
+        f'<text x="94" y="42" font-size="14" font-weight="bold" fill="{DEAD}">✕</text>',
+        *(f'<text x="{x}" y="41">{text}</text>' for x, text in texts),
+    ]
+
+
 def _lives(play: LongRun, lane: str, y: int) -> list[str]:
-    parts = [f'<text x="12" y="{y + 20}">{lane}</text>']
+    parts, crosses = [f'<text x="12" y="{y + 20}">{lane}</text>'], []
     for life in play.lives:
         if life.lane != lane:
             continue
         left, right = _x(play, life.begin), _x(play, life.end) if life.end else float(_LEFT + _WIDTH)
         parts.append(_bar("life", left, right, y + 8, 16, ALIVE))
         if life.killed:
-            parts.append(
+            crosses.append(
                 f'<text class="kill" x="{right:.1f}" y="{y + 23}" text-anchor="middle" font-size="20" '
                 f'font-weight="bold" fill="{DEAD}">✕</text>'
             )
-    return parts
+    return parts + crosses  # above the bar of the next process
 
 
 def _bars(play: LongRun, number: int, y: int) -> list[str]:

@@ -5,7 +5,6 @@ python -m demos.weather [--mode both|async|sync] [--area CA] [--output FILE.png]
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import orjson
 
 from .account import Answer, Run, read_source
-from .around import is_ready
+from .around import demo_parser, is_ready
 from .stage import call, play, servers
 
 Mode = Literal["both", "async", "sync"]
@@ -77,7 +76,7 @@ def _arguments(found: Answer, chosen: list[dict[str, Any]], output: str) -> dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demos.weather", description=__doc__)
+    parser = demo_parser("weather", __doc__)
     parser.add_argument("--mode", choices=("both", "async", "sync"), default="both")
     parser.add_argument("--area", default="CA", help="two letters of a state in the sample")
     parser.add_argument("--output", default="", help="the chart's PNG, which each run writes anew; default: a new file")

@@ -68,7 +68,7 @@ def accounts(
 
 
 _ENTRY = """\
-# 1. In nats.conf, add this to the users of GUEST, and {user} to auth_users.
+# 1. In nats.conf, add this to the users of GUEST, on lines of its own, and {user} to auth_users.
 {{
   user: {user}
   password: ${variable}

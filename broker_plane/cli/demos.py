@@ -22,6 +22,8 @@ def demo(
     """Run a demo: alerts to a chart, flights to a server, one body to 64 clients, a CRM feed, files, sessions, levels,
     a task that outlives its processes.
 
+    `broker-plane demo STORY --help` prints the options of one.
+
     Example: broker-plane demo weather
     """
     with failing():

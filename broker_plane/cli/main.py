@@ -117,6 +117,7 @@ def _main() -> int:
         wrong = cast("typer.BadParameter", error)
         if hint := hint_for(wrong):
             wrong = _USAGE_ERROR(hint, ctx=wrong.ctx)
+        wrong.message = wrong.message.removeprefix("Value error, ")  # pydantic's, which typer keeps
         if not say_error("usage", wrong.format_message(), json_only=True):
             wrong.show()  # with the usage line of its command
         return USAGE

@@ -22,7 +22,7 @@ exchanges = typer.Typer(
     rich_markup_mode=None,
 )
 Id = Annotated[str, typer.Argument(help="Id printed by `exchanges ls`.")]
-_States = Literal["", "waiting", "claimed", "running", "answered", "expired"]
+_States = Literal["waiting", "claimed", "running", "answered", "expired"]
 _COLUMNS = ("id", "server", "tool", "client", "state", "age", "attempts", "process")
 _MESSAGE_CHARACTERS = 2_000
 
@@ -57,18 +57,19 @@ def list_servers(
 def list_exchanges(
     server: Annotated[str, typer.Option(help="Only requests to the server with this name.")] = "",
     state: Annotated[
-        _States, typer.Option(help="Only requests in this state: waiting, claimed, running, answered, expired.")
-    ] = "",
+        _States | None, typer.Option(help="Only requests in this state: waiting, claimed, running, answered, expired.")
+    ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """List stored requests to MCP servers, oldest first. Answered ones disappear when their client has the answer.
+    """List stored requests to MCP servers, oldest first. Answered ones disappear when their client has the answer, or
+    when they expire: over webhooks, and with an idempotency key of the client, they stay until then.
 
     Example: broker-plane exchanges ls --state waiting
     """
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            found = [each for each in await plane.exchanges.list(server) if state in ("", each.state)]
+            found = [each for each in await plane.exchanges.list(server) if state in (None, each.state)]
         if json:
             say_json([each.to_wire() for each in found])
         elif found:
@@ -126,8 +127,8 @@ def _row(server: McpServer) -> tuple[object, ...]:
 
 
 def _exchange_row(each: StoredExchange) -> tuple[object, ...]:
-    age = f"{max(0.0, time() - each.at):.0f} s"
-    return each.id, each.server, each.tool, each.client, each.state, age, each.attempts, each.process
+    age = f"{max(0.0, time() - each.at):.0f} s" if out.to_people else when(each.at)
+    return each.id, each.server, each.tool or each.method, each.client, each.state, age, each.attempts, each.process
 
 
 def _cut(message: object) -> str:

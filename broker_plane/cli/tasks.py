@@ -17,7 +17,7 @@ tasks = typer.Typer(
     rich_markup_mode=None,
 )
 Id = Annotated[str, typer.Argument(help="Id printed by `tasks ls`.")]
-_Statuses = Literal["", "working", "input_required", "completed", "failed", "cancelled"]
+_Statuses = Literal["working", "input_required", "completed", "failed", "cancelled"]
 _RESULT_CHARACTERS = 2_000
 
 
@@ -25,8 +25,9 @@ _RESULT_CHARACTERS = 2_000
 def ls(
     server: Annotated[str, typer.Option(help="Only the tasks of the server with this name.")] = "",
     status: Annotated[
-        _Statuses, typer.Option(help="Only tasks in this state: working, input_required, completed, failed, cancelled.")
-    ] = "",
+        _Statuses | None,
+        typer.Option(help="Only tasks in this state: working, input_required, completed, failed, cancelled."),
+    ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """List tasks in the order of their last change, then those whose records are damaged.
@@ -36,7 +37,7 @@ def ls(
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            found = await plane.tasks.listing(server, status)
+            found = await plane.tasks.listing(server, status or "")
         if json:
             say_json([*map(_fields, found.tasks), *map(_damaged, found.damaged)])
         elif found.tasks or found.damaged:

@@ -19,6 +19,8 @@ _OF_CALLERS = frozenset(
     max_generation_seconds max_code_seconds code_ttl_days protocols_key
     ttl_seconds grant_uses delete_when_used max_abstract_rows max_inline_result_bytes max_inline_body_bytes
     max_consumer_rows max_consumer_memory_bytes max_pull_memory_bytes max_unsized_bytes max_proxy_message_bytes
+    mcp_session_days callback_deadline_seconds asyncmcp_clients webhook_hosts
+    task_ttl_seconds task_wait_seconds task_lease_seconds max_running_tasks
     """.split()  # noqa: SIM905  # one a line is longer than the rest of the module
 )
 """Settings of which each process uses its own value. All others are the bridge's."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from broker_plane.errors import BrokerPlaneError
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
@@ -131,6 +132,12 @@ def failed(key: Any, said: str, code: int = json_rpc.INTERNAL_ERROR) -> Message:
 
 def failed_line(key: Any, said: str, code: int = json_rpc.INTERNAL_ERROR) -> bytes:
     return dumps(failed(key, said, code)) + b"\n"
+
+
+def refused_line(key: Any, error: BrokerPlaneError) -> bytes:
+    """The line of an error whose code programs need to know: it is in `data.code`."""
+    message = failed(key, str(error))
+    return dumps({**message, "error": {**message["error"], "data": {"code": error.code}}}) + b"\n"
 
 
 def key_in(head: bytes, tail: bytes) -> Key | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import ConfigError
+from broker_plane.errors import ConfigError, NotPermittedError
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.run import credentials_of, ended_by_signals
 from broker_plane.runtime.collecting import keep_what_was_started
@@ -45,11 +45,16 @@ async def serve_server(
     Each front finishes its work first.
 
     Raises:
-        ConfigError: an option is wrong. UpstreamError: the server cannot be opened, or does not answer.
+        ConfigError: an option is wrong. NotPermittedError: the role is not `plane`. UpstreamError: the server cannot be
+            opened, or does not answer.
     """
     if not fronts:
         raise ConfigError("Name at least one carrier: --nats NAME")
     settings = load_settings()
+    if settings.role != "plane":
+        raise NotPermittedError(
+            f"BROKER_PLANE_ROLE={settings.role} may not serve an MCP server; run this where the role is plane"
+        )
     opened = open_upstream(words, credentials_of(header_env, os.environ), settings.max_proxy_message_bytes)
     with ended_by_signals() as ended:
         async with server_host(opened, options, settings) as host, AsyncExitStack() as stack:

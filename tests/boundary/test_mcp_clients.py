@@ -106,6 +106,7 @@ async def test_another_server_is_refused_at_once(servers: None, desk: Settings, 
         error = error.exceptions[0]
     assert isinstance(error, MCPError)
     assert "does not permit desk to use the MCP server closed (bp.mcp.closed.in.>)" in str(error)
+    assert error.error.data == {"code": "not_permitted"}
 
 
 async def test_a_user_may_be_restricted_to_a_method(servers: None, broker: Running, tmp_path: Path) -> None:

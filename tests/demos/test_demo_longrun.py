@@ -52,6 +52,11 @@ def test_the_timeline_of_a_run_has_every_life_kill_and_step(played: dict[str, An
     assert kinds_in(Path(played["picture"]).read_text()) == {"life": 6, "kill": 3, "step": 10, "interrupted": 1}
 
 
+def test_help_names_the_command_and_has_no_line_for_a_checkout(start: Start) -> None:
+    said = start("broker_plane.cli.main", "demo", "longrun", "--help").stdout
+    assert said.startswith("usage: broker-plane demo longrun ") and "python -m" not in said
+
+
 @pytest.mark.full
 def test_as_people_start_it_a_table_says_so(start: Start) -> None:
     done = start("broker_plane.cli.main", "demo", "longrun", "--no-kills")
@@ -76,6 +81,12 @@ def a_run() -> LongRun:
 def test_the_picture_has_every_life_kill_and_step() -> None:
     assert kinds_in(svg(a_run())) == {"life": 3, "kill": 1, "step": 3, "interrupted": 1}
     assert as_json(a_run())["verified"]
+
+
+def test_the_picture_says_what_its_colours_mean() -> None:
+    picture = svg(a_run())
+    for text in ("a process", "was killed by kill -9", "a step, by the server process that completed it"):
+        assert f">{text}</text>" in picture
 
 
 def test_a_run_that_differs_is_not_verified() -> None:

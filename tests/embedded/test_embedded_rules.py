@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 
+from broker_plane.config import Settings
+from broker_plane.embedded.bridge_settings import as_text, other
 from broker_plane.embedded.child import MAX_DELAY_SECONDS, next_delay
 from broker_plane.embedded.children import bridge_url
 from broker_plane.embedded.logs import MAX_LINE_BYTES, LineReader, RotatingLog
@@ -184,6 +186,15 @@ def test_passwords_are_one_word_for_nats_server_and_differ() -> None:
 )
 def test_only_a_line_of_readiness_says_where_the_bridge_is(line: str, url: str | None) -> None:
     assert bridge_url(line) == url
+
+
+def test_a_process_whose_own_settings_differ_is_not_told_to_stop_the_bridge() -> None:
+    running = as_text(Settings())
+    assert (
+        other(running, Settings(callback_deadline_seconds=60.0, webhook_hosts="crm.example", task_lease_seconds=5.0))
+        == []
+    )
+    assert other(running, Settings(webhook_networks="127.0.0.1/32")) == ["BROKER_PLANE_WEBHOOK_NETWORKS"]
 
 
 @pytest.mark.parametrize("text", ["", '{"nats":["nats://127.0', '{"nats":[]}', "{}", '{"nats":["nats://x:y"]}', "[]"])

@@ -22,7 +22,7 @@ from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.exchanges import NatsExchanges
 from broker_plane.testing.processes import until
 from tests.proxy.conftest import there
-from tests.transports.conftest import Connect, call_of, fronted
+from tests.transports.conftest import SAMPLE_FILE, Connect, call_of, fronted
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +78,7 @@ async def test_an_operator_sees_a_call_that_runs_and_cancels_it(
     assert (server["title"], server["waiting"], server["health"]) == ("sample", 0, "ok")
     assert (exchange["tool"], exchange["attempts"], exchange["process"]) == ("wait_for", 1, process)
     assert listed.split("\t")[:5] == [exchange["id"], served, "wait_for", exchange["client"], "running"]
+    assert listed.split("\t")[5].endswith("Z"), "UTC in a pipe, as everywhere"
     assert "state\trunning" in lines and lines[-1].startswith("message 1  {") and lines[-2].startswith("request  {")
     assert shown["request"]["params"]["arguments"]["path"] == str(path)
     assert [each["message"]["method"] for each in shown["messages"]] == ["notifications/progress"]
@@ -114,3 +115,10 @@ async def test_an_exchange_that_is_not_stored_is_an_error(command: Command) -> N
     for word in ("show", "cancel"):
         assert (await command("exchanges", word, "A" * 24))["error"]["code"] == "exchange_not_found"
         assert (await command("exchanges", word, "*"))["error"]["code"] == "exchange_not_found"
+
+
+async def test_a_guest_that_serves_is_told_which_role_serves(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_PLANE_ROLE", "guest")
+    error = (await command("serve", "--nats", "weather", SAMPLE_FILE))["error"]
+    assert error["code"] == "not_permitted"
+    assert "may not serve an MCP server; run this where the role is plane" in error["message"]

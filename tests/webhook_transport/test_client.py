@@ -17,6 +17,7 @@ from mcp.types import ElicitRequestParams, ElicitResult
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from broker_plane.errors import ConfigError
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.transports.webhook.client import webhook_client
@@ -176,6 +177,23 @@ async def test_a_client_that_is_killed_goes_on_with_its_session(fronts: Fronts, 
         second.close()
     assert path.read_text() == "once\n"
     assert json.loads((tmp_path / "state").read_bytes())["session"] == session
+
+
+async def test_a_second_client_of_a_session_is_refused_until_the_first_has_ended(front: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with Client(webhook_client(front, state=state)) as first:
+        with pytest.raises(ConfigError, match=r"Another client has the session in .*; share that client"):
+            async with Client(webhook_client(front, state=state)):
+                pass
+        assert (await first.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+    async with Client(webhook_client(front, state=state)) as second:
+        assert (await second.call_tool("add", {"a": 2})).structured_content == {"result": 4}
+
+
+async def test_a_state_that_cannot_be_written_is_refused_before_anything_is_sent(front: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        async with Client(webhook_client(front, state=tmp_path / "nowhere" / "state")):
+            pass
 
 
 async def test_a_nats_server_that_is_killed_in_between_loses_nothing(

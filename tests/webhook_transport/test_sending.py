@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import secrets
 import time
@@ -201,7 +202,10 @@ async def test_two_processes_send_each_message_once_and_in_order(front: Front) -
 
 
 @pytest.mark.parametrize("rules", [SendingRules(first_seconds=0.05, deadline_seconds=0.2)])
-async def test_a_message_past_its_deadline_is_skipped_and_stays_stored(front: Front) -> None:
+async def test_a_message_past_its_deadline_is_skipped_named_in_the_log_and_stays_stored(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="broker_plane")
     async with callback() as place:
         session = await front.sessions.open(place.url, place.channel.secret)
         place.channel.room = False
@@ -216,6 +220,7 @@ async def test_a_message_past_its_deadline_is_skipped_and_stays_stored(front: Fr
             each.said.seq async for each in NatsOutbox(front.wiring.connection).after(front.server, session.id, 0)
         ]
         assert stored == [1, 2]
+        assert f"Message 1 of exchange a of {front.server} could not be sent in time" in caplog.text
 
 
 @pytest.mark.parametrize("rules", [SendingRules(first_seconds=0.05, deadline_seconds=0.2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -77,8 +78,9 @@ class SignedPost:
         body = orjson.dumps({"type": "verification", "challenge": challenge, **fields})
         response = await self.send(url, f"msg_verification_{number}", body, secrets)
         if not response.accepted or _echoed(response) != challenge:
+            host = urlsplit(url).netloc.rpartition("@")[2]
             raise WebhookError(
-                "The endpoint failed the verification: it must answer a POST of "
+                f"The endpoint at {host} failed the verification: it must answer a POST of "
                 '{"type": "verification", "challenge": …} with 200 and {"challenge": …}, the same text'
                 + (f" ({response.error})" if response.error else f" (it answered {response.status})")
             )

@@ -11,7 +11,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message as NatsMessage
 from broker_plane.broker.subscriptions import Subscription
 from broker_plane.config import Settings
-from broker_plane.errors import StorageError
+from broker_plane.errors import NotPermittedError, StorageError
 from broker_plane.exchange.headers import REPLY
 from broker_plane.transports.nats.connecting import caller_scope, carrier_connection, guest_of
 from broker_plane.transports.nats.wire_form import new_id
@@ -76,10 +76,10 @@ class ClientLink:
             return {}
         return {REPLY: f"{self._deliveries or self._inbox}.{session}.{exchange}"}
 
-    def not_permitted(self, server: str) -> str:
+    def not_permitted(self, server: str) -> NotPermittedError:
         """The error of a request to a server that this user may not use."""
         user = self.connection.link.user
-        return (
+        return NotPermittedError(
             f"NATS at {self.connection.hosts} does not permit {user} to use the MCP server {server} "
             f"({self.connection.names.mcp_subject(server, '>')}); "
             f"broker-plane accounts --user {user} --server {server} prints the permissions for nats.conf"

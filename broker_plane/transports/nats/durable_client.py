@@ -236,7 +236,7 @@ class DurableClient:
             if call.keyed:
                 self._start(self._resume(inbox, call))
         elif isinstance(error, NotPermittedError):
-            self._fail(inbox, self._link.not_permitted(self._server))
+            self._fail(inbox, str(self._link.not_permitted(self._server)), error.code)
         elif isinstance(error, StoreFullError):
             if self._now() - call.since > self._wait_seconds:  # else `check` tries again
                 self._fail(inbox, _FULL, error.code)

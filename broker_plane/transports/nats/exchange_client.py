@@ -13,7 +13,7 @@ from broker_plane.exchange.headers import ALIVE, LAST, PART, SEQ
 from broker_plane.exchange.lines import localized, outline
 from broker_plane.exchange.parts import PartJoiner
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import Message, failed_line
+from broker_plane.proxy.messages import Message, failed_line, refused_line
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.instance_channel import InstanceChannel
 from broker_plane.transports.nats.wire_form import (
@@ -156,7 +156,8 @@ class ExchangeClient:
         """Fail the requests on a subject that is not permitted."""
         for exchange, sent in list(self._open.items()):
             if sent.subject.lower() == subject:
-                self._fail(exchange, self._link.not_permitted(self._server))
+                self._forget(exchange)
+                self._deliver(refused_line(sent.key, self._link.not_permitted(self._server)))
 
     def check(self) -> None:
         """Give up requests of which nothing was heard for a long time; those that only read are sent again."""
@@ -237,10 +238,13 @@ class ExchangeClient:
 
     def nobody(self) -> str:
         """The error of a request for which there is no instance."""
-        return (
-            f"No instance of the server {self._server} is connected to NATS at {self._link.connection.hosts}; start "
-            f"one with broker-plane serve --nats {self._server}, or correct the name"
-        )
+        hosts, server = self._link.connection.hosts, self._server
+        place, advice = f"NATS at {hosts}", "or correct the name"
+        if self._link.connection.link.lifeline is not None:
+            place = f"the private broker of this user, {hosts}"
+            advice = "correct the name, or set BROKER_PLANE_NATS_URL to the NATS where it runs"
+        start = f"start one with broker-plane serve --nats {server}"
+        return f"No instance of the server {server} is connected to {place}; {start}, {advice}"
 
     async def _tell_cancelled(self, exchange: str) -> None:
         subject = self._link.connection.names.mcp_subject(self._server, "cancel", self._session, exchange)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from broker_plane.broker.messages import Message as NatsMessage
-from broker_plane.errors import BrokerPlaneError, StorageError
+from broker_plane.errors import BrokerPlaneError, NotPermittedError, StorageError
 from broker_plane.exchange.headers import ALIVE, PART, SEQ, SESSION
 from broker_plane.exchange.lines import outline
 from broker_plane.exchange.parts import is_incomplete
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import Message, failed_line, is_key, params_of
+from broker_plane.proxy.messages import Message, failed_line, is_key, params_of, refused_line
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.instance_channel import InstanceChannel
 from broker_plane.transports.nats.wire_form import (
@@ -79,8 +79,10 @@ class SessionClient:
             elif self._place is not None or (is_request and await self._is_open_again()):
                 assert self._place is not None  # noqa: S101  # for the type checker
                 await self._place.send(line)
+        except NotPermittedError as error:
+            self._fail(message.get("id"), refused_line(message.get("id"), error))
         except BrokerPlaneError as error:
-            self._fail(message.get("id"), str(error))
+            self._fail(message.get("id"), failed_line(message.get("id"), str(error)))
         if method == "notifications/initialized":
             self._handshake[1:] = [line]
 
@@ -188,7 +190,7 @@ class SessionClient:
         """Fail what waits: the session is lost. The next request opens it again."""
         self._place = None
         for key in list(self._open):
-            self._fail(key, f"{said}; the next request opens the session again")
+            self._fail(key, failed_line(key, f"{said}; the next request opens the session again"))
 
     def _answered(self, line: bytes) -> None:
         found = outline(line)
@@ -196,10 +198,10 @@ class SessionClient:
             self._open.discard(found.id)
         self._deliver(line + b"\n")
 
-    def _fail(self, key: Any, said: str) -> None:
+    def _fail(self, key: Any, line: bytes) -> None:
         if is_key(key) and key in self._open:
             self._open.discard(key)
-            self._deliver(failed_line(key, said))
+            self._deliver(line)
 
 
 def _cancelled(message: Message) -> Any:
@@ -228,9 +230,9 @@ class _Attempt:
         if not self._begun.done() and (nobody or (self.messages and not is_incomplete(headers.get(PART)))):
             self._begun.set_result(None)
 
-    def fail(self, said: str) -> None:
+    def fail(self, error: NotPermittedError) -> None:
         if not self._begun.done():
-            self._begun.set_exception(StorageError(said))
+            self._begun.set_exception(error)
 
     async def begun(self) -> None:
         """Wait until the first message is there, or it is known that there is no instance.

@@ -28,7 +28,7 @@ from broker_plane.transports.webhook.channel import CallbackChannel
 from broker_plane.transports.webhook.front_requests import TIMEOUT, FrontRequests, check_front
 from broker_plane.transports.webhook.front_upstream import FrontUpstream
 from broker_plane.transports.webhook.receiver import WebhookReceiver
-from broker_plane.transports.webhook.saved_session import SavedSession, load_saved, new_saved
+from broker_plane.transports.webhook.saved_session import SavedSession, held, load_saved, new_saved
 from broker_plane.web.server import HttpServer
 
 PATIENCE_SECONDS = 60.0
@@ -57,6 +57,7 @@ def webhook_client(
         receiver: takes the messages, mounted in an application of yours.
         headers: sent with every request to the front, such as `{"authorization": "Bearer …"}`.
         state: a file that keeps the session. Then it is not closed at the end, and a later process goes on with it.
+            One client at a time has it; `<state>.lock` beside it says so.
         patience_seconds: how long a message is sent again while the front is unavailable.
 
     Raises:
@@ -116,9 +117,10 @@ def upstream_of_settings(url: str) -> Open:
 
 @asynccontextmanager
 async def _opened(url: str, options: WebhookOptions) -> AsyncIterator[FrontUpstream]:
-    saved = load_saved(options.state, url) or new_saved(url, secrets.token_bytes)
     receiver, callback = options.receiver, options.callback
     async with AsyncExitStack() as stack:
+        stack.enter_context(held(options.state))
+        saved = load_saved(options.state, url) or new_saved(url, secrets.token_bytes)
         if receiver is None:
             receiver = WebhookReceiver(max_message_bytes=options.line_bytes)
             server = await stack.enter_async_context(HttpServer(receiver, *parse_address(options.listen)))

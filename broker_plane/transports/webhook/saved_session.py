@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from broker_plane.errors import ConfigError
+from broker_plane.files.locks import FileLock
 from broker_plane.files.private import write_private
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.webhook_signing import SECRET_BYTES, secret_of
@@ -35,6 +37,30 @@ class SavedSession:
     def save(self, path: Path) -> None:
         """Write the file, which only this user may read."""
         write_private(path, orjson.dumps(asdict(self)), durable=True)
+
+
+@contextmanager
+def held(path: Path | None) -> Iterator[None]:
+    """Keep other clients from the file for the time of the block: two would take each other's messages.
+
+    Raises:
+        ConfigError: another client has it, in this process or in another one; or it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        lock = FileLock(path.with_name(f"{path.name}.lock"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from error
+    try:
+        if not lock.try_exclusive():
+            raise ConfigError(
+                f"Another client has the session in {path}; share that client, or give each one a file of its own"
+            )
+        yield
+    finally:
+        lock.close()
 
 
 def new_saved(url: str, random_bytes: Callable[[int], bytes]) -> SavedSession:

@@ -238,7 +238,8 @@ class SessionRun(Generic[R]):
             self._held.given_up()
             self._window.given_up(sending)
             await self._answered(outgoing, accepted=False)
-            log.warning("A message of an MCP session could not be sent in time; its client can fetch it")
+            values = (outgoing.said.seq, outgoing.key.exchange, self._server)
+            log.warning("Message %d of exchange %s of %s could not be sent in time; its client can fetch it", *values)
             return
         self._window.failed(sending)
         self._failed = True
