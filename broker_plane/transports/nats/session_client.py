@@ -125,7 +125,7 @@ class SessionClient:
         if place is not None:
             await place.close(end=True)
             for key in self._open - {message["id"]}:
-                self._fail(key, "The client has begun another session")
+                self._fail(key, failed_line(key, "The client has begun another session"))
         self._handshake = [line]
         answer = await self._opened(line, message)
         self._answered(answer)
