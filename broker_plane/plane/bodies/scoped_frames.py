@@ -83,7 +83,7 @@ class ScopedFrames:
         choice, account = body.choice(selector), account or self._work.of(body.payer)
         async with aclosing(self._raw(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, await account.do(frame.decode_cost(choice), partial(_make, frame, choice, make))
+                yield number, await account.do_frame(frame.decode_cost(choice), partial(_make, frame, choice, make))
 
     async def held(
         self, body: ScopedBody, selector: Selector, make: Callable[[Held], T]
@@ -95,7 +95,7 @@ class ScopedFrames:
         choice, account = body.choice(selector), self._work.of(body.payer)
         async with aclosing(self._raw(body, selector, 0, account)) as frames:
             async for _, frame in frames:
-                yield await account.do(frame.decode_cost(choice), partial(_make_held, frame, choice, make))
+                yield await account.do_frame(frame.decode_cost(choice), partial(_make_held, frame, choice, make))
 
     async def cut(
         self,
@@ -115,7 +115,7 @@ class ScopedFrames:
         async with aclosing(self._raw(body, selector, first, account)) as frames:
             async for number, frame in frames:
                 before = writer.table.rows
-                raw = await account.do(frame.cut_cost(choice), partial(frame.cut, choice, writer))
+                raw = await account.do_frame(frame.cut_cost(choice), partial(frame.cut, choice, writer))
                 yield CutFrame(number, writer.table.rows - before, raw)
 
     async def _raw(

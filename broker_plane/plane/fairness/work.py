@@ -2,7 +2,7 @@
 
 A unit of work is a frame of a body, or the parsing of one request. Python code in a thread lets the event loop run
 every few milliseconds; a call into C that holds the interpreter's lock does not, so units are small. Units that take
-less time than the hop to a thread run on the event loop, and so do those of a few milliseconds while only one request
+less time than the hop to a thread run on the event loop, and so do frames of a few milliseconds while only one request
 has work: its thread and the event loop would keep taking the lock from each other.
 
 Passes over a body that do not end in a delivery (a `where`, a measured cut, a preview) are paid for in CPU seconds:
@@ -30,8 +30,8 @@ PASS_SECONDS = 30.0
 SMALL = 16_384
 """Cost (values, or 16 bytes each) up to which a unit runs on the event loop: one or two milliseconds."""
 
-SMALL_ALONE = 8 * SMALL
-"""The same for the only request that has work: five to ten milliseconds, after each of which others have a turn."""
+SMALL_FRAME = 8 * SMALL
+"""The same for a frame of the only request that has work: five to ten milliseconds, and then others have a turn."""
 
 _ACCOUNTS = 2
 """A request has an account for its frames, and perhaps one for its answer."""
@@ -63,10 +63,10 @@ class Work:
         self._accounts: WeakSet[Account] = WeakSet()
 
     @property
-    def small(self) -> int:
-        """The cost up to which a unit runs on the event loop now."""
+    def small_frame(self) -> int:
+        """The cost up to which a frame is read on the event loop now."""
         alone = len(self._accounts) <= _ACCOUNTS and len({each.payer for each in self._accounts}) <= 1
-        return SMALL_ALONE if alone else SMALL
+        return SMALL_FRAME if alone else SMALL
 
     def of(self, payer: Payer) -> Account:
         """For work on this account."""
@@ -136,7 +136,14 @@ class Account:
         Raises:
             RateLimitedError: very many units of this grant are waiting already.
         """
-        if cost > SMALL and cost > self._work.small:
+        return await self._do(cost, function, SMALL)
+
+    async def do_frame(self, cost: int, function: Callable[[], T]) -> T:
+        """As `do`, for a frame of a body, whose cost says well how long it takes."""
+        return await self._do(cost, function, self._work.small_frame if cost > SMALL else SMALL)
+
+    async def _do(self, cost: int, function: Callable[[], T], small: int) -> T:
+        if cost > small:
             result, seconds = await self._work.timed(self.payer, function)
         else:
             self._here += max(cost, _LEAST)
