@@ -14,7 +14,7 @@ from broker_plane.shapes.recognise import recognise_text
 SCALE = float(sys.argv[1]) if __name__ == "__main__" else 1.0
 MIB = int((1 << 20) * SCALE)
 N = int(1_000_000 * SCALE)
-CPU_SECONDS = int(5 + 35 * SCALE)
+CPU_SECONDS = int(20 + 40 * SCALE)
 MEMORY = 3 << 30
 """Address space; on this scale a quadratic algorithm would take hours."""
 
