@@ -14,9 +14,7 @@ from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.answers import pour
 from broker_plane.bridge.body_answers import BodyAnswers
 from broker_plane.bridge.confirmation import parse_confirmation
-from broker_plane.bridge.metrics import Metric, counter, gauge
 from broker_plane.bridge.representation import Representation, represent
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
@@ -30,12 +28,9 @@ from broker_plane.web.problems import make_problem
 from broker_plane.web.ranges import Part
 from broker_plane.web.request import headers_of, json_object, read_body
 from broker_plane.web.sending import send_bytes, send_json
-from broker_plane.wire import urls
 from broker_plane.wire.page import Page, parse_page_request
 from broker_plane.wire.preview import parse_sample
 from broker_plane.wire.selector import Selector
-
-_DATA = urls.DATA + "{grant}"
 
 
 class BodyRoutes:
@@ -56,39 +51,6 @@ class BodyRoutes:
         self._answers = BodyAnswers(self._deliveries)
         self._paging = Pages(self._deliveries)
         self._places = access.admission.requests.place
-
-    def feature(self) -> Feature:
-        """The routes and metrics of bodies."""
-        verbs = {"confirm": self.confirm, "look": self.preview, "page": self.page}
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=_DATA,
-                    name=urls.DATA + "…",
-                    methods={"GET": self.get, "HEAD": self.get, "POST": self.post},
-                ),
-                *(
-                    RouteEndpoint(path=f"{_DATA}/{verb}", name=f"{urls.DATA}…/{verb}", methods={"POST": handler})
-                    for verb, handler in verbs.items()
-                ),
-            ],
-            metrics=self._metrics(),
-        )
-
-    def _metrics(self) -> dict[str, Metric]:
-        deliveries, counters = self._deliveries, self._deliveries.audit.counters
-        return {
-            "body_bytes_total": counter(lambda: counters.sent, "way"),
-            "deliveries_complete_total": counter(lambda: counters.complete, "way"),
-            "deliveries_broken_total": counter(lambda: counters.broken, "way"),
-            "revoked_grants": gauge(lambda: len(deliveries.grants.revoked)),
-            "deliveries_revoked_total": counter(lambda: deliveries.grants.revoked.cut),
-            "bodies_collected_total": counter(lambda: deliveries.grants.collecting.freed),
-            "audit_dropped_total": counter(lambda: deliveries.audit.dropped),
-            "forged_grants_total": counter(lambda: counters.forged, "way"),
-            "bodies_lost_total": counter(lambda: counters.lost, "way"),
-            "transfers_failed_total": counter(lambda: counters.failures, "why"),
-        }
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
