@@ -15,6 +15,7 @@ from broker_plane.bridge.answers import pour
 from broker_plane.bridge.body_answers import BodyAnswers
 from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.representation import Representation, represent
+from broker_plane.bridge.selector_admission import SelectorAdmission
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
@@ -45,11 +46,12 @@ class BodyRoutes:
         now: Callable[[], float] = time,
     ) -> None:
         self._now = now
-        self._deliveries = deliveries.via("http")
+        self._deliveries = deliveries
         self._access = access
         self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
         self._answers = BodyAnswers(self._deliveries)
         self._paging = Pages(self._deliveries)
+        self._selectors = SelectorAdmission(self._deliveries.work)
         self._places = access.admission.requests.place
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,7 @@ class BodyRoutes:
         async with self._places(opened.payer):
             if scope["query_string"]:
                 raise SelectorError("A POST has its selector in the request body; remove the query from the URL")
-            async with self._access.admission.selector(opened.payer, scope, receive) as selector:
+            async with self._selectors.read(opened.payer, scope, receive) as selector:
                 body = await self._found(opened, selector, scope)
                 shown = await self._shown(opened, body, selector, headers_of(scope), scope, posted=True)
                 await self._deliver(opened, shown, None, scope, send)

@@ -22,7 +22,7 @@ class ReadingRoutes:
     """Reads and descriptions of bodies."""
 
     def __init__(self, deliveries: Deliveries, access: RequestAccess) -> None:
-        self._deliveries = deliveries.via("http")
+        self._deliveries = deliveries
         self._access = access
         self._readings = Readings(self._deliveries)
 

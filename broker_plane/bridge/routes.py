@@ -12,6 +12,7 @@ from broker_plane.bridge.metrics import counter, gauge
 from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.plane.first_use import FirstUse
 from broker_plane.wire import urls
+from broker_plane.wire.upload import METHODS
 
 if TYPE_CHECKING:
     from broker_plane.bridge.bodies import BodyRoutes
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from broker_plane.bridge.status import StatusRoutes
     from broker_plane.bridge.streams import StreamRoute
     from broker_plane.bridge.uploads import UploadRoute
-    from broker_plane.plane.bodies.deliveries import Deliveries
+    from broker_plane.plane.bodies.delivery_audit import DeliveryAudit
+    from broker_plane.plane.grants.grants import Grants
     from broker_plane.plane.uploads.uploads import Uploads
     from broker_plane.query.queries import Queries
 
@@ -33,11 +35,10 @@ _FEED, _FEED_NAME = urls.FEEDS + "{grant}", urls.FEEDS + "…"
 _PROTOCOL = "/protocols/{owner}/{name}"
 SESSION_ASSETS = "/v1/session-page/"
 DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
-UPLOAD_METHODS = ("OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-def bodies(answers: FirstUse[BodyRoutes], deliveries: Deliveries) -> Feature:
-    counters = deliveries.audit.counters
+def bodies(answers: FirstUse[BodyRoutes], audit: DeliveryAudit, grants: Grants) -> Feature:
+    counters = audit.counters
     return Feature(
         answers=answers,
         endpoints=[
@@ -50,10 +51,10 @@ def bodies(answers: FirstUse[BodyRoutes], deliveries: Deliveries) -> Feature:
             "body_bytes_total": counter(lambda: counters.sent, "way"),
             "deliveries_complete_total": counter(lambda: counters.complete, "way"),
             "deliveries_broken_total": counter(lambda: counters.broken, "way"),
-            "revoked_grants": gauge(lambda: len(deliveries.grants.revoked)),
-            "deliveries_revoked_total": counter(lambda: deliveries.grants.revoked.cut),
-            "bodies_collected_total": counter(lambda: deliveries.grants.collecting.freed),
-            "audit_dropped_total": counter(lambda: deliveries.audit.dropped),
+            "revoked_grants": gauge(lambda: len(grants.revoked)),
+            "deliveries_revoked_total": counter(lambda: grants.revoked.cut),
+            "bodies_collected_total": counter(lambda: grants.collecting.freed),
+            "audit_dropped_total": counter(lambda: audit.dropped),
             "forged_grants_total": counter(lambda: counters.forged, "way"),
             "bodies_lost_total": counter(lambda: counters.lost, "way"),
             "transfers_failed_total": counter(lambda: counters.failures, "why"),
@@ -93,7 +94,7 @@ def streams(answers: FirstUse[StreamRoute]) -> Feature:
 
 
 def uploads(answers: FirstUse[UploadRoute], received: FirstUse[Uploads]) -> Feature:
-    methods = dict.fromkeys(UPLOAD_METHODS, "answer")
+    methods = dict.fromkeys(METHODS, "answer")
     return Feature(
         answers=answers,
         endpoints=[

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import RequestAccess, grant_of
-from broker_plane.bridge.routes import UPLOAD_METHODS
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,
@@ -37,12 +36,12 @@ from broker_plane.web.problems import make_problem, methods_text
 from broker_plane.web.request import check_coding, headers_of
 from broker_plane.web.sending import Headers, send_bytes, send_json
 from broker_plane.wire.digests import parse_digests
-from broker_plane.wire.upload import uploaded
+from broker_plane.wire.upload import METHODS, uploaded
 
 _SILENCE_SECONDS = 30
 _READING = ("OPTIONS", "HEAD")
 _WRITING = ("POST", "PUT", "PATCH")
-_ALLOW = ", ".join(UPLOAD_METHODS)
+_ALLOW = ", ".join(METHODS)
 _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiration,termination"
 
 
@@ -60,7 +59,7 @@ class UploadRoute:
         if headers.get("tus-resumable", TUS) != TUS:
             await _refuse(send, 412, f"This bridge supports tus {TUS}", [("tus-version", TUS)])
             return
-        if method not in UPLOAD_METHODS:
+        if method not in METHODS:
             await _refuse(send, 405, f"Method not allowed; use {methods_text(_ALLOW)}", [("allow", _ALLOW)])
             return
         content = {}

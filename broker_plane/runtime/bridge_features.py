@@ -32,7 +32,7 @@ def bridge_app(services: BridgeServices, host: str) -> BridgeApp:
     """The HTTP application, for a server that listens on `host`."""
     settings = services.settings
     access = RequestAccess(
-        admission=Admission(services.deliveries.work),
+        admission=Admission(),
         audiences=load_audiences(settings.audiences),
         closing=services.closing,
     )
@@ -57,7 +57,7 @@ class BridgeFeatures:
         """The features; the routes that are used most come first."""
         services = self._services
         return [
-            routes.bodies(self._bodies, services.deliveries),
+            routes.bodies(self._bodies, services.audit, services.wiring.grants),
             routes.reading(FirstUse(self._make_reading)),
             routes.feeds(FirstUse(self._make_feeds)),
             routes.streams(FirstUse(self._make_streams)),
@@ -81,12 +81,12 @@ class BridgeFeatures:
         from broker_plane.bridge.bodies import BodyRoutes
 
         required = self._settings.delivery_confirmation == "required"
-        return BodyRoutes(self._services.deliveries, self._access, confirmation_required=required)
+        return BodyRoutes(self._services.deliveries("http"), self._access, confirmation_required=required)
 
     def _make_reading(self) -> ReadingRoutes:
         from broker_plane.bridge.reading import ReadingRoutes
 
-        return ReadingRoutes(self._services.deliveries, self._access)
+        return ReadingRoutes(self._services.deliveries("http"), self._access)
 
     def _make_feeds(self) -> FeedRoutes:
         from broker_plane.bridge.feeds import FeedRoutes

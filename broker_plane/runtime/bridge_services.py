@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from broker_plane.config import Settings
 from broker_plane.plane.bodies.cache import CachingBodyStore
-from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.bodies.delivery_audit import DeliveryAudit
 from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.reclaim.orphans import OrphanCollector
@@ -25,6 +25,7 @@ from broker_plane.subjects.responder import Observer, Responder
 from broker_plane.wire.names import encode_id
 
 if TYPE_CHECKING:
+    from broker_plane.plane.bodies.deliveries import Deliveries
     from broker_plane.plane.feeds.access import GrantedFeeds
     from broker_plane.plane.streams.access import GrantedStreams
     from broker_plane.plane.uploads.uploads import Uploads
@@ -44,11 +45,13 @@ class BridgeServices:
         self.wiring = wiring
         self.settings = settings
         self.cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-        self.deliveries = Deliveries.of(self.cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds))
+        self.work = Work(settings.max_scan_cpu_seconds)
+        self.audit = DeliveryAudit(wiring.grants.audit)
+        self._deliveries = FirstUse(self._make_deliveries)
         self.sweeper = OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9)))
         self.closing = asyncio.Event()
         """Set when endless answers end because the bridge stops; clients reconnect to another bridge."""
-        self.sessions = SessionServices(wiring, settings, self.deliveries)
+        self.sessions = SessionServices(wiring, settings, self.deliveries, self.work)
         self.feeds = FirstUse(self._make_feeds)
         self.uploads = FirstUse(self._make_uploads)
         self.protocols = FirstUse(self._make_protocols)
@@ -59,7 +62,7 @@ class BridgeServices:
         """The answers on presigned subjects."""
         return Responder(
             self.wiring.connection,
-            self.deliveries.via("nats"),
+            FirstUse(lambda: self.deliveries("nats")),
             FirstUse(self._make_feed_requests),
             FirstUse(lambda: self.granted_streams("nats")),
             answered=answered,
@@ -77,19 +80,23 @@ class BridgeServices:
 
         return RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
 
+    def deliveries(self, way: str) -> Deliveries:
+        """The deliveries over one transport. Imports; call it in a thread."""
+        return self._deliveries.now().via(way)
+
     def granted_feeds(self, way: str) -> GrantedFeeds:
         """The feeds for holders of a grant. Imports; call it in a thread."""
         from broker_plane.plane.feeds.access import GrantedFeeds
 
         feeds = self.feeds.now()
-        return GrantedFeeds(feeds.log, feeds.tail, feeds.stored, self.deliveries.via(way))
+        return GrantedFeeds(feeds.log, feeds.tail, feeds.stored, self.deliveries(way))
 
     def granted_streams(self, way: str) -> GrantedStreams:
         """The streams for holders of a grant. Imports; call it in a thread."""
         from broker_plane.plane.streams.access import GrantedStreams
         from broker_plane.storage.streams import NatsStreams
 
-        return GrantedStreams(NatsStreams(self.wiring.connection), self.deliveries.via(way))
+        return GrantedStreams(NatsStreams(self.wiring.connection), self.deliveries(way))
 
     async def close(self) -> None:
         if self.queries is not None and self.queries.made is not None:
@@ -97,6 +104,13 @@ class BridgeServices:
         await self.sessions.close()
         if self.protocols.made is not None:
             await self.protocols.made.close()
+
+    def _make_deliveries(self) -> Deliveries:
+        from broker_plane.plane.bodies.deliveries import Deliveries
+        from broker_plane.plane.bodies.scoped_bodies import ScopedBodies
+
+        grants = self.wiring.grants
+        return Deliveries(ScopedBodies(self.cache, grants, self.work), grants, self.wiring.broker, self.audit)
 
     def _make_feeds(self) -> FeedAdapters:
         from broker_plane.runtime.feed_adapters import feed_adapters
@@ -118,7 +132,7 @@ class BridgeServices:
     def _make_queries(self) -> Queries:
         from broker_plane.runtime.query_engines import bridge_queries
 
-        return bridge_queries(self.wiring, self.settings, self.deliveries.via("http"))
+        return bridge_queries(self.wiring, self.settings, self.deliveries("http"))
 
     def _make_protocols(self) -> ProtocolReading:
         from broker_plane.runtime.protocol_reading import ProtocolReading, registry_bucket

@@ -9,15 +9,18 @@ from broker_plane.bridge.access import RequestAccess
 from broker_plane.bridge.metrics import Metrics
 from broker_plane.bridge.routing import Feature
 from broker_plane.config import Settings
-from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.first_use import FirstUse
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.subjects.session_requests import SessionRequests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broker_plane.bridge.session_page import SessionPage
     from broker_plane.bridge.session_places import SessionPlaces
     from broker_plane.bridge.sessions import SessionRoutes
+    from broker_plane.plane.bodies.deliveries import Deliveries
     from broker_plane.plane.sessions.granted import GrantedSessions
     from broker_plane.plane.sessions.host import SessionHost
 
@@ -25,12 +28,13 @@ if TYPE_CHECKING:
 class SessionServices:
     """What a bridge runs for sessions, from `start` to `close`. Most bridges never have one."""
 
-    def __init__(self, wiring: Wiring, settings: Settings, deliveries: Deliveries) -> None:
+    def __init__(self, wiring: Wiring, settings: Settings, deliveries: Callable[[str], Deliveries], work: Work) -> None:
         self.url = settings.bridge_url
         """The base URL of the bridge, for the results of closed sessions; set before the first request."""
         self._wiring = wiring
         self._settings = settings
         self._deliveries = deliveries
+        self._work = work
         self._host = FirstUse(self._make_host)
         self._places = FirstUse(self._make_places)
         self._requests: SessionRequests | None = None
@@ -62,7 +66,7 @@ class SessionServices:
     def _make_host(self) -> SessionHost:
         from broker_plane.runtime.session_hosting import session_host
 
-        return session_host(self._wiring, self._settings, lambda: self.url, self._deliveries.work)
+        return session_host(self._wiring, self._settings, lambda: self.url, self._work)
 
     def _make_places(self) -> SessionPlaces:
         from broker_plane.bridge.session_places import SessionPlaces
@@ -79,7 +83,7 @@ class SessionServices:
     def _granted(self, way: str) -> GrantedSessions:
         from broker_plane.plane.sessions.granted import GrantedSessions
 
-        return GrantedSessions(self._deliveries.via(way))
+        return GrantedSessions(self._deliveries(way))
 
 
 def _session_page() -> SessionPage:

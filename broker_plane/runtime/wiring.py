@@ -17,7 +17,6 @@ from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.audit import Auditor, NoAudit
-from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.admission import ByteBudget
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.reclaim.deletions import DeletionRecord
@@ -43,6 +42,7 @@ from broker_plane.wire.names import asker_inbox, encode_id
 from broker_plane.wire.plane_names import Names, kv_stream
 
 if TYPE_CHECKING:
+    from broker_plane.plane.bodies.deliveries import Deliveries
     from broker_plane.plane.bodies.publish import Publisher
     from broker_plane.plane.grants.owners import BodyOwner
     from broker_plane.storage.key_file import FileKeys
@@ -60,7 +60,6 @@ class Wiring:
     store: NatsBodyStore
     keys: NatsKeys | FileKeys
     grants: Grants
-    deliveries: Deliveries
     broker: NatsReadiness
     audit: NatsAudit | NoAudit
     durability: str
@@ -86,6 +85,13 @@ class Wiring:
 
         random = secrets.token_bytes
         return Publisher(self.store, self.grants, owner, files=LocalFiles(), now=self.now, random_bytes=random)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """Deliveries of the bodies in the store."""
+        from broker_plane.plane.bodies.deliveries import Deliveries
+
+        return Deliveries.of(self.store, self.grants, self.broker)
 
     @cached_property
     def owning(self) -> BodyOwner:
@@ -146,7 +152,6 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         store=store,
         keys=keys,
         grants=grants,
-        deliveries=Deliveries.of(store, grants, broker),
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,

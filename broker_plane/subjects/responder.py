@@ -14,7 +14,6 @@ from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.logs import FIELDS
-from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.redacted_logs import redacted_logger
@@ -23,9 +22,10 @@ from broker_plane.web.access_log import log_request
 from broker_plane.web.problems import status_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import parse_asker
-from broker_plane.wire.presigned import pack_error
+from broker_plane.wire.presigned_errors import pack_error
 
 if TYPE_CHECKING:
+    from broker_plane.plane.bodies.deliveries import Deliveries
     from broker_plane.plane.streams.access import GrantedStreams
     from broker_plane.subjects.body_requests import BodyRequests
     from broker_plane.subjects.confirmations import Confirmations
@@ -57,7 +57,7 @@ class Responder:
     def __init__(
         self,
         connection: Connection,
-        deliveries: Deliveries,
+        deliveries: FirstUse[Deliveries],
         feeds: FirstUse[FeedRequests],
         live: FirstUse[GrantedStreams],
         *,
@@ -137,7 +137,7 @@ class Responder:
         try:
             _, _, grant, puller = message.subject.split(".")
             client = parse_asker(puller)
-            opened = await self._deliveries.open(grant, client)
+            opened = await (await self._deliveries.get()).open(grant, client)
             reply = await route.handle(opened, puller, message.data)
         except BrokerPlaneError as error:
             fields = {"code": error.code, "path": route.name}
@@ -173,12 +173,12 @@ class Responder:
     def _make_bodies(self) -> BodyRequests:
         from broker_plane.subjects.body_requests import BodyRequests
 
-        return BodyRequests(self._connection, self._deliveries)
+        return BodyRequests(self._connection, self._deliveries.now())
 
     def _make_confirmations(self) -> Confirmations:
         from broker_plane.subjects.confirmations import Confirmations
 
-        return Confirmations(self._deliveries)
+        return Confirmations(self._deliveries.now())
 
     def _make_streams(self) -> StreamRequests:
         from broker_plane.subjects.stream_requests import StreamRequests

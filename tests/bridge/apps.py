@@ -58,10 +58,11 @@ def bridge_app(
     cache: CachingBodyStore | None = None,
 ) -> BridgeApp:
     """A bridge that serves bodies, and uploads if given. `cache` adds its metrics only."""
-    access = RequestAccess(admission=Admission(deliveries.work), audiences=audiences)
+    access = RequestAccess(admission=Admission(), audiences=audiences)
+    served = deliveries.via("http")
     features = [
-        routes.bodies(FirstUse.of(BodyRoutes(deliveries, access)), deliveries),
-        routes.reading(FirstUse.of(ReadingRoutes(deliveries, access))),
+        routes.bodies(FirstUse.of(BodyRoutes(served, access)), served.audit, served.grants),
+        routes.reading(FirstUse.of(ReadingRoutes(served, access))),
     ]
     if uploads is not None:
         features.append(routes.uploads(FirstUse.of(UploadRoute(uploads, access)), FirstUse.of(uploads)))

@@ -86,7 +86,7 @@ async def test_only_feeds_streams_and_sessions_upgrade(app: BridgeApp) -> None:
 
 async def test_every_feature_has_the_methods_that_its_routes_name(wiring: Wiring) -> None:
     services = BridgeServices(wiring, load_settings())
-    access = RequestAccess(admission=Admission(services.deliveries.work))
+    access = RequestAccess(admission=Admission())
     for feature in BridgeFeatures(services, access).all():
         answers = await feature.answers.get()
         for each in feature.endpoints:
