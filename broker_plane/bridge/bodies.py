@@ -151,9 +151,9 @@ class BodyRoutes:
         delivery = delivery_of(scope)
         if shown.selector.row_ids is not None and not shown.selector.row_ids:
             # This answer contains nothing of the body, so it spends no use.
-            await pour(send, delivery, self._answers.view(shown))
+            await pour(send, delivery, await self._answers.view(shown))
         elif not shown.stored:
-            await self._settling.deliver(send, opened, delivery, self._answers.view(shown))
+            await self._settling.deliver(send, opened, delivery, await self._answers.view(shown))
         elif part is None:
             await self._settling.deliver(send, opened, delivery, self._answers.whole(shown), shown.info.digest)
         else:

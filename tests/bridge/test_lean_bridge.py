@@ -10,7 +10,12 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 
+from broker_plane.config import load_settings
+from broker_plane.errors import ConfigError
+from broker_plane.runtime.bridging import bridging
+from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.server import NatsServer
 
 ABSENT = (
@@ -54,6 +59,17 @@ def test_a_first_request_imports_its_feature_only(own_server: NatsServer, tmp_pa
     imported = imports_of_a_bridge(own_server.url, tmp_path, ["/protocols"])
     assert "broker_plane.registry" in imported
     assert not imported & {"broker_plane.bridge.bodies", "broker_plane.plane.feeds", "broker_plane.query"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("setting", "text"), [("session_validators", "spell=ruby:check"), ("webhook_networks", "10.0.0.0/99")]
+)
+async def test_settings_of_features_are_refused_at_the_start(wiring: Wiring, setting: str, text: str) -> None:
+    settings = load_settings(nats_url=wiring.url, **{setting: text})
+    with pytest.raises(ConfigError, match=setting.upper()):
+        async with bridging(wiring, settings, host="127.0.0.1", port=0):
+            pytest.fail("it started")
 
 
 def imports_of_a_bridge(nats_url: str, folder: Path, paths: list[str]) -> set[str]:
