@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-import platformdirs
 from msgspec import Meta
 
 from broker_plane.environment import (
@@ -58,6 +57,8 @@ def default_data_dir() -> Path:
 
     Without a home directory the path keeps its literal `~`: only starting an embedded broker makes that an error.
     """
+    import platformdirs  # deployments name their directory
+
     try:
         return Path(platformdirs.user_data_dir("broker-plane"))
     except RuntimeError:

@@ -6,7 +6,6 @@ variable's name. Messages never contain the text of a secret.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -103,6 +102,8 @@ def unknown(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
         if not variable.upper().startswith(PREFIX) or variable in known:
             continue
         if not _OURS.match(variable.removeprefix(PREFIX)) and old_name(variable) is None:
+            import difflib  # most processes start without such a variable
+
             near = difflib.get_close_matches(variable.upper(), sorted(known), 1, 0.8)
             found[variable] = near[0] if near else ""
     return found

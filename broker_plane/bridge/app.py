@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker_plane.bridge import routes
 from broker_plane.bridge.metrics import Metrics
 from broker_plane.bridge.routing import Feature, GuardedEndpoint, NoEndpoint, route_name, routes_of
 from broker_plane.bridge.status import Check, StatusRoutes
@@ -41,12 +42,11 @@ class BridgeApp:
     ) -> None:
         """Serve `features` in the order of their routes; `check` finds out whether the plane is ready."""
         self.metrics = metrics = Metrics()
-        features = [*features, StatusRoutes(metrics, check).feature()]
+        features = [*features, routes.status(StatusRoutes(metrics, check))]
         for feature in features:
             metrics.add(feature.metrics)
             metrics.expect(endpoint.name for endpoint in feature.endpoints)
-        routes = routes_of(features, guard, cors)
-        self._router = Router(routes, redirect_slashes=False, default=NoEndpoint(guard))
+        self._router = Router(routes_of(features, guard, cors), redirect_slashes=False, default=NoEndpoint(guard))
         self._serve: ASGIApp = AccessLog(_Answered(self._router, metrics), route_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

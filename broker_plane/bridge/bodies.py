@@ -14,9 +14,8 @@ from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.answers import pour
 from broker_plane.bridge.body_answers import BodyAnswers
 from broker_plane.bridge.confirmation import parse_confirmation
-from broker_plane.bridge.metrics import Metric, counter, gauge
 from broker_plane.bridge.representation import Representation, represent
-from broker_plane.bridge.routing import Feature, RouteEndpoint
+from broker_plane.bridge.selector_admission import SelectorAdmission
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
@@ -30,12 +29,9 @@ from broker_plane.web.problems import make_problem
 from broker_plane.web.ranges import Part
 from broker_plane.web.request import headers_of, json_object, read_body
 from broker_plane.web.sending import send_bytes, send_json
-from broker_plane.wire import urls
 from broker_plane.wire.page import Page, parse_page_request
 from broker_plane.wire.preview import parse_sample
 from broker_plane.wire.selector import Selector
-
-_DATA = urls.DATA + "{grant}"
 
 
 class BodyRoutes:
@@ -50,45 +46,13 @@ class BodyRoutes:
         now: Callable[[], float] = time,
     ) -> None:
         self._now = now
-        self._deliveries = deliveries.via("http")
+        self._deliveries = deliveries
         self._access = access
         self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
         self._answers = BodyAnswers(self._deliveries)
         self._paging = Pages(self._deliveries)
+        self._selectors = SelectorAdmission(self._deliveries.work)
         self._places = access.admission.requests.place
-
-    def feature(self) -> Feature:
-        """The routes and metrics of bodies."""
-        verbs = {"confirm": self.confirm, "look": self.preview, "page": self.page}
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=_DATA,
-                    name=urls.DATA + "…",
-                    methods={"GET": self.get, "HEAD": self.get, "POST": self.post},
-                ),
-                *(
-                    RouteEndpoint(path=f"{_DATA}/{verb}", name=f"{urls.DATA}…/{verb}", methods={"POST": handler})
-                    for verb, handler in verbs.items()
-                ),
-            ],
-            metrics=self._metrics(),
-        )
-
-    def _metrics(self) -> dict[str, Metric]:
-        deliveries, counters = self._deliveries, self._deliveries.audit.counters
-        return {
-            "body_bytes_total": counter(lambda: counters.sent, "way"),
-            "deliveries_complete_total": counter(lambda: counters.complete, "way"),
-            "deliveries_broken_total": counter(lambda: counters.broken, "way"),
-            "revoked_grants": gauge(lambda: len(deliveries.grants.revoked)),
-            "deliveries_revoked_total": counter(lambda: deliveries.grants.revoked.cut),
-            "bodies_collected_total": counter(lambda: deliveries.grants.collecting.freed),
-            "audit_dropped_total": counter(lambda: deliveries.audit.dropped),
-            "forged_grants_total": counter(lambda: counters.forged, "way"),
-            "bodies_lost_total": counter(lambda: counters.lost, "way"),
-            "transfers_failed_total": counter(lambda: counters.failures, "why"),
-        }
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
@@ -116,7 +80,7 @@ class BodyRoutes:
         async with self._places(opened.payer):
             if scope["query_string"]:
                 raise SelectorError("A POST has its selector in the request body; remove the query from the URL")
-            async with self._access.admission.selector(opened.payer, scope, receive) as selector:
+            async with self._selectors.read(opened.payer, scope, receive) as selector:
                 body = await self._found(opened, selector, scope)
                 shown = await self._shown(opened, body, selector, headers_of(scope), scope, posted=True)
                 await self._deliver(opened, shown, None, scope, send)
@@ -187,9 +151,9 @@ class BodyRoutes:
         delivery = delivery_of(scope)
         if shown.selector.row_ids is not None and not shown.selector.row_ids:
             # This answer contains nothing of the body, so it spends no use.
-            await pour(send, delivery, self._answers.view(shown))
+            await pour(send, delivery, await self._answers.view(shown))
         elif not shown.stored:
-            await self._settling.deliver(send, opened, delivery, self._answers.view(shown))
+            await self._settling.deliver(send, opened, delivery, await self._answers.view(shown))
         elif part is None:
             await self._settling.deliver(send, opened, delivery, self._answers.whole(shown), shown.info.digest)
         else:

@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from broker_plane.bridge.answers import Answer
 from broker_plane.bridge.representation import S2SP, SAFE_CSV, SAFE_TSV, Representation
-from broker_plane.bridge.table_answers import TableAnswers
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.work import Account
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, SafeTsvRows, View
@@ -21,6 +22,9 @@ from broker_plane.web.ranges import Part
 from broker_plane.web.sending import Headers
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.selector import Selector
+
+if TYPE_CHECKING:
+    from broker_plane.bridge.table_answers import TableAnswers
 
 _OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {
     S2SP: S2spRows,
@@ -47,7 +51,7 @@ class BodyAnswers:
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
-        self._tables = TableAnswers(deliveries)
+        self._tables = FirstUse(self._make_tables)
 
     def whole(self, shown: Representation) -> Answer:
         """All stored bytes."""
@@ -71,10 +75,15 @@ class BodyAnswers:
             ends_body=part.stop == size,
         )
 
-    def view(self, shown: Representation) -> Answer:
+    def _make_tables(self) -> TableAnswers:
+        from broker_plane.bridge.table_answers import TableAnswers
+
+        return TableAnswers(self._deliveries)
+
+    async def view(self, shown: Representation) -> Answer:
         """A view that is generated from the rows while it is sent."""
         if shown.form is not None:
-            return self._tables.answer(shown, shown.form)
+            return (await self._tables.get()).answer(shown, shown.form)
         rows = shown_of(shown.info, shown.selector)
         made = _Progress(rows.rows or 0)
         if shown.view == ROWS_TYPE:

@@ -14,7 +14,6 @@ from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feed_events import Event, FeedEvents, Numbered, shown, start_of
 from broker_plane.bridge.feed_sockets import FeedSockets
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.plane.feeds.changes import Changes
@@ -25,7 +24,6 @@ from broker_plane.web.heartbeats import departure
 from broker_plane.web.request import headers_of, json_object, query_fields, read_body, whole_number
 from broker_plane.web.sending import send_json, send_json_text
 from broker_plane.web.sse import HEARTBEAT, begin_events, end_events, event, piece
-from broker_plane.wire import urls
 
 _AT_ONCE = 1024
 RETRY_MILLISECONDS = 1000
@@ -42,21 +40,6 @@ class FeedRoutes:
         self._events = FeedEvents(feeds, places)
         self._sockets = FeedSockets(feeds, self._events, access)
 
-    def feature(self) -> Feature:
-        """The routes of feeds."""
-        path, name = urls.FEEDS + "{grant}", urls.FEEDS + "…"
-        version = {"GET": self.version, "HEAD": self.version}
-        return Feature(
-            endpoints=[
-                RouteEndpoint(path=path, name=name, methods={"GET": self.get}, websocket=self._sockets.serve),
-                RouteEndpoint(path=f"{path}/taken", name=f"{name}/taken", methods={"POST": self.ack}),
-                RouteEndpoint(path=f"{path}/{{version}}", name=f"{name}/version", methods=version),
-                RouteEndpoint(
-                    path=f"{path}/{{version}}/changes", name=f"{name}/version/changes", methods={"GET": self.changes}
-                ),
-            ]
-        )
-
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A stream of notices if the client accepts one, else the list of those that are kept."""
         feed = await self._open(scope)
@@ -69,6 +52,10 @@ class FeedRoutes:
         async with self._admitted(feed):
             notices = await self._feeds.notices(feed)
             await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same stream over a WebSocket. Raises as `FeedSockets.serve`."""
+        await self._sockets.serve(scope, receive, send)
 
     async def ack(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"durable", "id"}`: acknowledge this event, so that the durable's next one is sent, on any bridge."""

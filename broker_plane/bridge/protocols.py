@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import EntryNotFoundError, WireError
 from broker_plane.plane.protocols.reader import ProtocolReader
 from broker_plane.registry.description import BUILTIN
@@ -41,34 +40,7 @@ class ProtocolRoutes:
         self._reader = reader
         self._public_url = public_url
 
-    def feature(self) -> Feature:
-        """The routes."""
-        one = "/protocols/{owner}/{name}"
-        routes = {
-            "/protocols": ("/protocols", self._list),
-            "/protocols/search": ("/protocols/search", self._search),
-            "/protocols/{digest}": ("/protocols/…", self._by_digest),
-            one: ("/protocols/…/…", self._newest),
-            f"{one}/versions": ("/protocols/…/…/versions", self._versions),
-            f"{one}/server-card": ("/protocols/…/…/server-card", self._card),
-            f"{one}/{{version}}": ("/protocols/…/…/version", self._exact),
-            "/.well-known/mcp/catalog.json": ("/.well-known/mcp/catalog.json", self._mcp_catalog),
-            "/.well-known/ai-catalog.json": ("/.well-known/ai-catalog.json", self._ai_catalog),
-        }
-        discovery = (self._card, self._mcp_catalog, self._ai_catalog)
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=path,
-                    name=name,
-                    methods={"GET": answer, "HEAD": answer},
-                    for_pages=answer not in discovery,  # these have CORS headers for every page
-                )
-                for path, (name, answer) in routes.items()
-            ]
-        )
-
-    async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def list(self, scope: Scope, receive: Receive, send: Send) -> None:
         fields = query_fields(scope, "owner", "limit", "after")
         limit = _limit(fields, _LISTED)
         listing = await self._reader.listing(fields.get("owner", ""))
@@ -79,32 +51,32 @@ class ProtocolRoutes:
             answer["next"] = left[limit - 1].description.id
         await _send(send, answer | {"refused": len(listing.refused)})
 
-    async def _search(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def search(self, scope: Scope, receive: Receive, send: Send) -> None:
         fields = query_fields(scope, "q", "limit", *_FILTERS)
         filters = {name: fields[name] for name in _FILTERS if name in fields}
         found = await self._reader.search(ProtocolSearch(text=fields.get("q", ""), **filters), _limit(fields, _FOUND))
         listed = [each.summary() | {"score": score} for each, score in found.protocols]
         await _send(send, {"protocols": listed, "refused": len(found.refused)})
 
-    async def _by_digest(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def by_digest(self, scope: Scope, receive: Receive, send: Send) -> None:
         query_fields(scope)
         digest = scope["path_params"]["digest"]
         if not digest.startswith("sha256:"):
             raise EntryNotFoundError("The path has a digest, sha256: and 64 characters of hex, or owner/name")
         await _send_protocol(send, await self._reader.get(digest))
 
-    async def _newest(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def newest(self, scope: Scope, receive: Receive, send: Send) -> None:
         version = query_fields(scope, "version").get("version", "")
         await _send_protocol(send, await self._reader.get(_identity(scope), version))
 
-    async def _exact(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def exact(self, scope: Scope, receive: Receive, send: Send) -> None:
         query_fields(scope)
         version = scope["path_params"]["version"]
         if not is_version(version):
             raise EntryNotFoundError("The path ends with an exact version; a range is ?version=^1.2 of owner/name")
         await _send_protocol(send, await self._reader.get(_identity(scope), version))
 
-    async def _versions(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def versions(self, scope: Scope, receive: Receive, send: Send) -> None:
         query_fields(scope)
         identity = _identity(scope)
         if scope["path_params"]["owner"] == BUILTIN:
@@ -116,15 +88,15 @@ class ProtocolRoutes:
         listed = [msgspec.to_builtins(entry) for entry in versions.entries]
         await _send(send, {"id": identity, "versions": listed, "refused": len(versions.refused)})
 
-    async def _card(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def card(self, scope: Scope, receive: Receive, send: Send) -> None:
         query_fields(scope)
         protocol = await self._reader.get(_identity(scope))
         await _send(send, server_card(protocol, self._base(scope)), CARD_TYPE, _ANYBODY)
 
-    async def _mcp_catalog(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def mcp_catalog(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._catalog(scope, send, mcp_catalog, "application/json")
 
-    async def _ai_catalog(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def ai_catalog(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._catalog(scope, send, ai_catalog, "application/ai-catalog+json")
 
     async def _catalog(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import RequestAccess
-from broker_plane.bridge.metrics import counter
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import QueryUnavailableError
 from broker_plane.query.queries import Queries
 from broker_plane.web.delivery import delivery_of
@@ -26,18 +24,6 @@ class QueryRoute:
         self._queries = queries
         self._access = access
         self._public_url = public_url
-
-    def feature(self) -> Feature:
-        """The route, and the metrics of queries."""
-        queries = self._queries
-        endpoint = RouteEndpoint(path=urls.QUERY, name=urls.QUERY, methods={"POST": self.post})
-        if queries is None:
-            return Feature(endpoints=[endpoint])
-        metrics = {
-            "queries_total": counter(lambda: queries.answered),
-            "query_seconds_total": counter(lambda: round(queries.seconds)),
-        }
-        return Feature(endpoints=[endpoint], metrics=metrics)
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"sql", "bodies", "rows", "ttl", "uses"}` in; columns, the first rows and a new `resource_url` out."""

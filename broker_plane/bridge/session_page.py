@@ -15,13 +15,10 @@ from importlib.resources import files
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.web.guard import parse_authority
 from broker_plane.web.request import headers_of
 from broker_plane.web.sending import Headers, send_bytes
-from broker_plane.wire import urls
 
-_ASSETS = "/v1/session-page/"
 _INDEX = "index.html"
 _PLACEHOLDER = b"{{assets}}"
 _MEDIA_TYPES = {
@@ -75,22 +72,6 @@ def page_files() -> PageFiles:
 
 class SessionPage:
     """The page for people, and its files."""
-
-    def feature(self) -> Feature:
-        """The routes. Pages of other origins may not read them."""
-        page = {"GET": self.page, "HEAD": self.page}
-        asset = {"GET": self.asset, "HEAD": self.asset}
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=urls.SESSIONS + "{grant}/page",
-                    name=urls.SESSIONS + "…/page",
-                    methods=page,
-                    for_pages=False,
-                ),
-                RouteEndpoint(path=_ASSETS + "{version}/{asset}", name=_ASSETS + "…", methods=asset, for_pages=False),
-            ]
-        )
 
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The page. Whether the grant is valid is said by the session's own routes."""

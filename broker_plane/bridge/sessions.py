@@ -6,17 +6,17 @@ A socket with the subprotocol of session_sockets.py exchanges JSON; without it, 
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import grant_of
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.session_access import SessionAccess, participant_of
 from broker_plane.bridge.session_outlet import MOST_MESSAGE
 from broker_plane.bridge.session_places import SessionPlaces
+from broker_plane.bridge.session_sockets import SessionSocket
+from broker_plane.bridge.yjs_sockets import YjsSocket
 from broker_plane.errors import NotAcceptableError, WireError
 from broker_plane.plane.sessions.host import SessionHost
 from broker_plane.web.accept import choose_type
@@ -25,10 +25,6 @@ from broker_plane.web.request import headers_of, query_fields, read_body, whole_
 from broker_plane.web.sending import send_bytes, send_json_text
 from broker_plane.wire import urls
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
-
-if TYPE_CHECKING:
-    from broker_plane.bridge.session_sockets import SessionSocket
-    from broker_plane.bridge.yjs_sockets import YjsSocket
 
 _JSON, _HTML = "application/json", "text/html"
 
@@ -40,20 +36,6 @@ class SessionRoutes:
         self._host = host
         self._places = places
         self._access = access
-        self._sockets: tuple[type[SessionSocket], type[YjsSocket]] | None = None
-
-    def feature(self) -> Feature:
-        """The route of sessions."""
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=urls.SESSIONS + "{grant}",
-                    name=urls.SESSIONS + "…",
-                    methods={"GET": self.get, "POST": self.post},
-                    websocket=self.serve,
-                )
-            ]
-        )
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`show`, of `?revision=` if given. A browser is sent to the page of the session."""
@@ -88,10 +70,7 @@ class SessionRoutes:
         """
         granted = await self._access.open(scope, "")
         query = query_fields(scope, "name", "type", "intent", "after", "value")
-        if self._sockets is None:
-            self._sockets = await asyncio.to_thread(_kinds_of_sockets)
-        with_json, with_yjs = self._sockets
-        kind = with_json if urls.SESSION_SUBPROTOCOL in scope["subprotocols"] else with_yjs
+        kind = SessionSocket if urls.SESSION_SUBPROTOCOL in scope["subprotocols"] else YjsSocket
         async with (
             self._access.admission.streams.place(granted.opened.payer),
             self._places.open(granted) as place,
@@ -106,14 +85,6 @@ class SessionRoutes:
                 finally:
                     await socket.leave()
                 socket.end_with(error)
-
-
-def _kinds_of_sockets() -> tuple[type[SessionSocket], type[YjsSocket]]:
-    """Imported with the first socket, in a thread: most bridges never have one."""
-    from broker_plane.bridge.session_sockets import SessionSocket
-    from broker_plane.bridge.yjs_sockets import YjsSocket
-
-    return SessionSocket, YjsSocket
 
 
 def _wants_page(scope: Scope) -> bool:

@@ -8,16 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from broker_plane import __version__
-from broker_plane.bridge.metrics import Metrics, gauge
-from broker_plane.bridge.routing import Feature, RouteEndpoint
+from broker_plane.bridge.metrics import Metrics
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.ports import Readiness
 from broker_plane.web.sending import send_json, send_text
-
-DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
 
 _READY_SECONDS = 0.9
 """A readiness probe is answered within a second, whatever nats-server does."""
@@ -37,32 +34,16 @@ class StatusRoutes:
     def __init__(self, metrics: Metrics, check: Check) -> None:
         self._metrics = metrics
         self._check = check
-        self._skew_seconds = 0.0
+        self.skew_seconds = 0.0
+        """The clock skew that the last readiness check found."""
         self._remembered: tuple[float, Answer] = (-1.0, (503, {}))
         """When the answer of the last check expires (the loop's clock), and the answer."""
         self._checking = asyncio.Lock()
 
-    def feature(self) -> Feature:
-        """The routes, and the clock skew that the last readiness check found."""
-        answers: dict[str, ASGIApp] = {
-            "/s2sp/health": self._health,
-            "/healthz": self._health,
-            "/readyz": self._ready,
-            "/metrics": self._send_metrics,
-            "/version": _send_version,
-            **dict.fromkeys(DOCUMENTS, _send_document),
-        }
-        endpoints = [
-            RouteEndpoint(path=path, name=path, methods={"GET": answer, "HEAD": answer}, for_pages=False)
-            for path, answer in answers.items()
-        ]
-        metrics = {"clock_skew_seconds": gauge(lambda: round(self._skew_seconds))}
-        return Feature(endpoints=endpoints, metrics=metrics)
-
-    async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, 200, {"status": "ok"})
 
-    async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._checking:
             until, answer = self._remembered
             clock = asyncio.get_running_loop().time
@@ -79,11 +60,17 @@ class StatusRoutes:
             return 503, {"status": "away", "error": str(error)}
         except TimeoutError:
             return 503, {"status": "away", "error": "nats-server does not answer"}
-        self._skew_seconds = ready.skew_seconds
+        self.skew_seconds = ready.skew_seconds
         return _readiness(ready)
 
-    async def _send_metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_text(send, _METRICS_TYPE, self._metrics.render().encode())
+
+    async def version(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, 200, {"version": __version__})
+
+    async def document(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_text(send, "application/yaml", _document(scope["path"]))
 
 
 def _readiness(ready: Readiness) -> Answer:
@@ -100,14 +87,6 @@ def _readiness(ready: Readiness) -> Answer:
     if stops:
         fields["error"] = stops[0].detail
     return (503 if stops else 200), fields
-
-
-async def _send_version(scope: Scope, receive: Receive, send: Send) -> None:
-    await send_json(send, 200, {"version": __version__})
-
-
-async def _send_document(scope: Scope, receive: Receive, send: Send) -> None:
-    await send_text(send, "application/yaml", _document(scope["path"]))
 
 
 @cache

@@ -17,7 +17,6 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import RequestAccess, grant_of
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedStreams
@@ -27,7 +26,6 @@ from broker_plane.web.heartbeats import HEARTBEAT_SECONDS, departure, items_or_h
 from broker_plane.web.request import headers_of, whole_number
 from broker_plane.web.sending import send_bytes
 from broker_plane.web.sse import HEARTBEAT, begin_events, end_events, event, piece
-from broker_plane.wire import urls
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.streams import StreamInfo, StreamItem
 
@@ -46,19 +44,6 @@ class StreamRoute:
     def __init__(self, live: GrantedStreams, access: RequestAccess) -> None:
         self._live = live
         self._access = access
-
-    def feature(self) -> Feature:
-        """The route of streams."""
-        return Feature(
-            endpoints=[
-                RouteEndpoint(
-                    path=urls.STREAMS + "{grant}",
-                    name=urls.STREAMS + "…",
-                    methods={"GET": self.get},
-                    websocket=self.serve,
-                )
-            ]
-        )
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One buffer of events, after the item that `Last-Event-ID` or `?after=` acknowledges."""

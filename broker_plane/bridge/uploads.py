@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import RequestAccess, grant_of
-from broker_plane.bridge.metrics import counter
-from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,
@@ -37,15 +35,13 @@ from broker_plane.web.digests import checked
 from broker_plane.web.problems import make_problem, methods_text
 from broker_plane.web.request import check_coding, headers_of
 from broker_plane.web.sending import Headers, send_bytes, send_json
-from broker_plane.wire import urls
 from broker_plane.wire.digests import parse_digests
-from broker_plane.wire.upload import uploaded
+from broker_plane.wire.upload import METHODS, uploaded
 
 _SILENCE_SECONDS = 30
 _READING = ("OPTIONS", "HEAD")
 _WRITING = ("POST", "PUT", "PATCH")
-_METHODS = (*_READING, *_WRITING, "DELETE")
-_ALLOW = ", ".join(_METHODS)
+_ALLOW = ", ".join(METHODS)
 _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiration,termination"
 
 
@@ -57,27 +53,13 @@ class UploadRoute:
         self._access = access
         self._lock = UploadLock()
 
-    def feature(self) -> Feature:
-        """The route and metrics of uploads."""
-        endpoint = RouteEndpoint(
-            path=urls.UPLOAD + "{grant}",
-            name=urls.UPLOAD + "…",
-            methods=dict.fromkeys(_METHODS, self.answer),
-            otherwise=self.answer,
-        )
-        metrics = {
-            "uploads_complete_total": counter(lambda: self._uploads.complete),
-            "upload_bytes_total": counter(lambda: self._uploads.bytes_in),
-        }
-        return Feature(endpoints=[endpoint], metrics=metrics)
-
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. An unsupported version of tus is reported before an unsupported method."""
         headers, method, grant = headers_of(scope), scope["method"], grant_of(scope)
         if headers.get("tus-resumable", TUS) != TUS:
             await _refuse(send, 412, f"This bridge supports tus {TUS}", [("tus-version", TUS)])
             return
-        if method not in _METHODS:
+        if method not in METHODS:
             await _refuse(send, 405, f"Method not allowed; use {methods_text(_ALLOW)}", [("allow", _ALLOW)])
             return
         content = {}

@@ -10,7 +10,7 @@ import httpx2
 from broker_plane.client.capped import ShortResponse, ask, read_reason
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, PullError
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 
 _LONGEST_RETRY_SECONDS = 3600.0
 

@@ -8,7 +8,7 @@ from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.sessions.channel import EntriesAdded, EventsMissed, PresenceChanged, SessionEvent
 from broker_plane.sessions.entry_json import entry_of
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 
 
 def message_of(raw: str | bytes) -> dict[str, Any]:

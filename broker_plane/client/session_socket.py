@@ -44,7 +44,7 @@ from broker_plane.plane.sessions.channel import (
 from broker_plane.plane.sessions.event_queue import EventQueue
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.exact_json import dumps
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 from broker_plane.wire.urls import SESSION_SUBPROTOCOL
 
 redact_loggers("websockets.client")

@@ -65,6 +65,9 @@ DELIMITED = {Format.csv: ",", Format.tsv: "\t"}
 ARROW_FORMATS = frozenset({Format.parquet, Format.arrow, Format.arrows})
 """The formats with one type for each column, which pyarrow reads and writes."""
 
+NAMED = frozenset({*DELIMITED, *ARROW_FORMATS, Format.xlsx})
+"""The formats whose files name all columns before the first row."""
+
 _TEXTS = frozenset({Format.json, Format.ndjson, Format.csv, Format.tsv})
 _GZIP = ".gz"
 _TABLES = frozenset(

@@ -8,14 +8,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.body import BodyInfo, TablePlace
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import BodyId
-from broker_plane.wire.preview import Preview
-from broker_plane.wire.selector import Selector
+
+if TYPE_CHECKING:
+    from broker_plane.wire.audit import AuditEntry
+    from broker_plane.wire.preview import Preview
+    from broker_plane.wire.selector import Selector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

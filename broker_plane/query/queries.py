@@ -84,6 +84,10 @@ class Queries:
         share = max(1, workers - 1)  # another owner always finds a place
         self._places = Shares(workers, owner=share, grant=share, waiting=_WAITING)
 
+    async def close(self) -> None:
+        """End the engine."""
+        await self._engine.close()
+
     async def open(self, request: QueryRequest, who: str, asker: str) -> dict[str, Opened]:
         """The grants of a request by table name, verified for the puller `who`.
 

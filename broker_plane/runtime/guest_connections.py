@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from broker_plane.broker.probe import PROBE_SETTING, probing
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, NotPermittedError
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.subjects.auth_callout import auth_callout
 from broker_plane.subjects.guest_account import GUEST_INFO, guest_imports
-from broker_plane.subjects.revoked_connections import Probing, RevokedConnections, check_ending
+
+if TYPE_CHECKING:
+    from broker_plane.subjects.revoked_connections import Probing
 
 
 @asynccontextmanager
 async def admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Admit clients with a grant for the block, and end the connections of revoked grants, if the settings allow it."""
-    callout = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
-    revoked = RevokedConnections(_as_probe(wiring.url, settings), wiring.grants.revoked)
-    if _has_probe(settings):
-        revoked.start()
-    try:
+    async with AsyncExitStack() as stack:
+        if settings.callout_password.get_secret_value() and settings.callout_seed.get_secret_value():
+            from broker_plane.subjects.auth_callout import auth_callout
+
+            callout = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
+            stack.push_async_callback(callout.close)
+        if _has_probe(settings):
+            from broker_plane.subjects.revoked_connections import RevokedConnections
+
+            revoked = RevokedConnections(_as_probe(wiring.url, settings), wiring.grants.revoked)
+            revoked.start()
+            stack.push_async_callback(revoked.close)
         yield
-    finally:
-        await revoked.close()
-        if callout is not None:
-            await callout.close()
 
 
 async def revocation_problem(wiring: Wiring, settings: Settings) -> str:
@@ -36,6 +41,8 @@ async def revocation_problem(wiring: Wiring, settings: Settings) -> str:
         return ""
     if not _has_probe(settings):
         return f"{PROBE_SETTING} is not set (`broker-plane env` writes it)"
+    from broker_plane.subjects.revoked_connections import check_ending
+
     try:
         async with _as_probe(wiring.url, settings)() as probe:
             await check_ending(probe)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import EmbeddedError
-
-_STARTED: Counter[str] = Counter()
-
-
-@contextmanager
-def started(url: str) -> Iterator[None]:
-    """Record, for the time of the block, that this process serves the bridge at `url`."""
-    _STARTED[url] += 1
-    try:
-        yield
-    finally:
-        _STARTED[url] -= 1
-        if not _STARTED[url]:
-            del _STARTED[url]
+from broker_plane.runtime.started_bridges import STARTED
 
 
 def trust_of(settings: Settings, *known: str) -> Trust:
@@ -32,7 +17,7 @@ def trust_of(settings: Settings, *known: str) -> Trust:
         parse_hosts(settings.trusted_hosts),
         frozenset(filter(None, (settings.bridge_url, _embedded(settings), *known))),
         parse_hosts(settings.token_hosts, "BROKER_PLANE_TOKEN_HOSTS"),
-        _STARTED.keys(),
+        STARTED.keys(),
     )
 
 

@@ -10,29 +10,18 @@ from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from broker_plane.broker.urls import bare
-from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import WireError
 from broker_plane.files.media_types import guess_media_type
 from broker_plane.formats.kinds import kind_out, parse_format
 from broker_plane.formats.table_files import RowsFile
-from broker_plane.plane.bodies.publish import Progress
-from broker_plane.plane.feeds.message import FeedMessage
-from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.plane.feeds.version import Kind
 from broker_plane.plane.grants.owners import Revocation
-from broker_plane.plane.ports import Incoming
-from broker_plane.reading.answers import BodyDescription, ReadAnswer
 from broker_plane.reading.request import ReadRequest
 from broker_plane.reading.tokens import DEFAULT_TOKENS
-from broker_plane.runtime import arguments, querying, transfers
+from broker_plane.runtime import arguments, querying
 from broker_plane.runtime.bodies import OwnedBodies
 from broker_plane.runtime.connect import Connected, Connecting
-from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
-from broker_plane.runtime.feeds import Feeds
 from broker_plane.runtime.grants import GrantIssuer
-from broker_plane.runtime.health import Health
 from broker_plane.runtime.keys import OwnerKeys
 from broker_plane.runtime.narrowing import Narrowed, Narrowing, RowsAsked, narrowed
 from broker_plane.runtime.offering import Published
@@ -40,29 +29,40 @@ from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_pu
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
 from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.roles import user_plane, wired
-from broker_plane.runtime.saving import Saved
-from broker_plane.runtime.streams import Streams
-from broker_plane.runtime.subscribing import FeedSubscription, subscribed, subscriber
 from broker_plane.runtime.uploads import UploadGrants
-from broker_plane.runtime.webhooks import Webhooks
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.readiness import UNKNOWN
-from broker_plane.transfer.fetch import Transfers
 from broker_plane.wire.feeds import Since, column_names
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
-from broker_plane.wire.preview import Preview
 from broker_plane.wire.urls import data_url
 
 if TYPE_CHECKING:
+    from broker_plane.client.upload import Uploaded, Uploader
+    from broker_plane.plane.bodies.publish import Progress
+    from broker_plane.plane.feeds.message import FeedMessage
+    from broker_plane.plane.feeds.retention import Retention
+    from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+    from broker_plane.plane.feeds.version import Kind
+    from broker_plane.plane.ports import Incoming
     from broker_plane.plane.sessions.host import SessionHost
+    from broker_plane.reading.answers import BodyDescription, ReadAnswer
     from broker_plane.runtime.agents import Agents
     from broker_plane.runtime.exchanges import Exchanges
+    from broker_plane.runtime.feed_adapters import FeedAdapters
+    from broker_plane.runtime.feeds import Feeds
+    from broker_plane.runtime.health import Health
     from broker_plane.runtime.levels import Levels
     from broker_plane.runtime.mcp_servers import McpServers
     from broker_plane.runtime.protocols import Protocols
+    from broker_plane.runtime.saving import Saved
     from broker_plane.runtime.sessions import Sessions
+    from broker_plane.runtime.streams import Streams
+    from broker_plane.runtime.subscribing import FeedSubscription
     from broker_plane.runtime.tasks import Tasks
+    from broker_plane.runtime.webhooks import Webhooks
+    from broker_plane.transfer.fetch import Transfers
+    from broker_plane.wire.preview import Preview
 
 
 class Plane:
@@ -452,6 +452,8 @@ class Plane:
             DurableError: the durable belongs to another feed, or was removed.
             GrantError: the grant does not open this feed.
         """
+        from broker_plane.runtime.subscribing import subscribed
+
         asked = _subscription(feed, durable, since, retries, ack_seconds, grant)
         return subscribed(asked, self.pulls.nats, self._feeds_if_permitted())
 
@@ -471,6 +473,8 @@ class Plane:
         Like `subscribe`, but an error of `handle` does not end it: the message is redelivered, and the error of the
         last attempt is recorded in the dead letter.
         """
+        from broker_plane.runtime.subscribing import subscriber
+
         asked = _subscription(feed, durable, since, retries, ack_seconds, grant)
         async with subscriber(asked, self.pulls.nats, self._feeds_if_permitted()) as found:
             await found.run(handle)
@@ -518,6 +522,8 @@ class Plane:
     @cached_property
     def feeds(self) -> Feeds:
         """Versions of feeds, grants for them, durables and dead letters."""
+        from broker_plane.runtime.feeds import Feeds  # pullers of single bodies need none
+
         return Feeds(self._user_plane(), self._feed_adapters, self.bridge_url, self.settings.owner)
 
     @cached_property
@@ -528,6 +534,8 @@ class Plane:
     @cached_property
     def streams(self) -> Streams:
         """Publishes live streams."""
+        from broker_plane.runtime.streams import Streams  # few processes need it
+
         return Streams(self._user_plane(), self.settings, self.bridge_url)
 
     @cached_property
@@ -581,6 +589,8 @@ class Plane:
     @cached_property
     def webhooks(self) -> Webhooks:
         """HTTP endpoints to which bridges send the notices of feeds."""
+        from broker_plane.runtime.webhooks import Webhooks  # only publishers of feeds need it
+
         made = Webhooks(self._user_plane(), self._feed_adapters, self.settings)
         self._closing.push_async_callback(made.close)
         return made
@@ -588,22 +598,27 @@ class Plane:
     @cached_property
     def transfers(self) -> Transfers:
         """Fetches and pushes by descriptor (SEP-2433), within what the settings allow (docs/handlers.md)."""
+        from broker_plane.runtime.transfers import transfers  # its handlers take a moment to load
+
         cached = self.settings.levels != "off" and self.settings.role == "plane"  # only this role has the cache
         learned = self.levels.by_settings() if cached else None
-        return transfers.transfers(self.settings, self.pulls, self._uploader, learned)
+        return transfers(self.settings, self.pulls, self._uploader, learned)
 
     @cached_property
     def levels(self) -> Levels:
         """Transfers over protocols that no handler knows, by code that a model wrote."""
         from broker_plane.runtime.levels import Levels  # sandboxes and providers take a moment to load
+        from broker_plane.runtime.transfers import transfers
 
         # Not `self.transfers`: that needs the provider of the settings, and a call may name its own.
-        native = partial(transfers.transfers, self.settings, self.pulls, self._uploader)
+        native = partial(transfers, self.settings, self.pulls, self._uploader)
         return Levels(self._user_plane(), self.settings, native)
 
     @cached_property
     def health(self) -> Health:
         """Whether the broker works, and whether guests can use it."""
+        from broker_plane.runtime.health import Health  # only operators need it
+
         return Health(self._user_plane(), self.settings)
 
     @cached_property
@@ -617,10 +632,14 @@ class Plane:
 
     @cached_property
     def _uploader(self) -> Uploader:
-        return transfers.uploader(self.settings, self.pulls)
+        from broker_plane.runtime.transfers import uploader
+
+        return uploader(self.settings, self.pulls)
 
     @cached_property
     def _feed_adapters(self) -> FeedAdapters:
+        from broker_plane.runtime.feed_adapters import feed_adapters
+
         return feed_adapters(self._user_plane(), self.settings)
 
     @cached_property
@@ -652,6 +671,9 @@ class Plane:
 def _subscription(
     feed: str, durable: str, since: Since, retries: RetrySchedule | None, ack_seconds: float, grant: str
 ) -> FeedSubscription:
+    from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+    from broker_plane.runtime.subscribing import FeedSubscription
+
     return FeedSubscription(
         feed=feed,
         durable=durable,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_plane.config import Settings
 from broker_plane.errors import NotPermittedError, SchemaError
 from broker_plane.plane.bodies.publish import Progress, PublishOrder, StoredBody
-from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.version import Kind, Version
-from broker_plane.plane.feeds.version_publisher import VersionPublisher
 from broker_plane.runtime import arguments
-from broker_plane.runtime.feed_adapters import retention_of
 from broker_plane.runtime.offering import Published, terms_of
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.wire.feeds import key_names
 from broker_plane.wire.urls import data_url
+
+if TYPE_CHECKING:
+    from broker_plane.plane.feeds.retention import Retention
+    from broker_plane.plane.feeds.version import Kind, Version
+    from broker_plane.plane.feeds.version_publisher import VersionPublisher
 
 
 class BodyPublisher:
@@ -112,6 +113,9 @@ def version_of(
     retention: Retention | None,
 ) -> Version:
     """Return what is said of one version of a feed; a retention of None follows the settings."""
+    from broker_plane.plane.feeds.version import Version  # most bodies belong to no feed
+    from broker_plane.runtime.feed_adapters import retention_of
+
     return Version(
         feed=feed,
         key=key_names(key),

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anyio import to_thread
 
@@ -14,7 +14,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantError, SelectorError, WireError
 from broker_plane.files.targets import open_target
-from broker_plane.formats.kinds import FileKind, no_format
+from broker_plane.formats.kinds import NAMED, FileKind, no_format
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
@@ -23,7 +23,6 @@ from broker_plane.reading.request import ReadRequest
 from broker_plane.runtime import arguments
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
-from broker_plane.runtime.saving import NAMED, Saved, SaveOrder, save_rows
 from broker_plane.runtime.text_rows import rows_in_text
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import grant_of, peek
@@ -32,6 +31,9 @@ from broker_plane.wire.presigned import PullRequest
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 from broker_plane.wire.streams import parse_items
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.saving import Saved
 
 Via = Literal["nats", "http"]
 Validate = Callable[[Any], Any]
@@ -216,6 +218,8 @@ class PullRouter:
 
     async def to_rows_file(self, pull: Pull, path: Path, kind: FileKind | None, *, csv_safe: bool) -> Saved:
         """Pull as `Plane.pull_file` says."""
+        from broker_plane.runtime.saving import SaveOrder, save_rows  # the writers of files
+
         async with open_target(path) as target:
             columns = await self.named_columns(pull, kind)
             async with self.open(pull.address, pull.selector, pull.via) as incoming:

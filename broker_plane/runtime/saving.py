@@ -15,7 +15,7 @@ import anyio.to_thread
 from broker_plane.formats.arrow_tables import SchemaFinder
 from broker_plane.formats.arrow_writers import arrow_writer
 from broker_plane.formats.gzip_file import Packed
-from broker_plane.formats.kinds import ARROW_FORMATS, DELIMITED, FileKind, Format, is_written, missing
+from broker_plane.formats.kinds import ARROW_FORMATS, NAMED, FileKind, Format, is_written, missing
 from broker_plane.formats.text_writers import text_view
 from broker_plane.formats.workbook_writer import WorkbookWriter
 from broker_plane.plane.bodies.publish import Progress, report_progress
@@ -30,8 +30,6 @@ _SPOOL_BYTES = 32 << 20
 """Bytes kept in memory; more go to a temporary file."""
 
 _PIECE_BYTES = 1 << 18
-NAMED = frozenset({*DELIMITED, *ARROW_FORMATS, Format.xlsx})
-"""The formats whose files name all columns before the first row."""
 
 
 @dataclass(frozen=True, slots=True)

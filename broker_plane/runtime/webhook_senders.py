@@ -7,14 +7,12 @@ an event, and another takes over when a bridge dies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.plane.feeds.webhook_sender import FeedSender
-from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feed_adapters import FeedAdapters
 from broker_plane.runtime.narrowing import Narrowing, narrowed
 from broker_plane.runtime.webhooks import LazyPost, Webhooks, durable_of
@@ -28,37 +26,14 @@ _GRANT_SECONDS = 7 * 86_400
 _JITTER = 0.1
 
 
-@asynccontextmanager
-async def sending_webhooks(
-    wiring: Wiring, feeds: FeedAdapters, settings: Settings, bridge_url: str
-) -> AsyncIterator[None]:
-    """Run a sender for every active endpoint until the block ends."""
-    hooks, post = Webhooks(wiring, feeds, settings), LazyPost(settings)
-    task = asyncio.create_task(_Senders(wiring, feeds, hooks, post, settings, bridge_url).run())
-    try:
-        yield
-    finally:
-        await cancel_and_forget(task)
-        await post.close()
-        await hooks.close()
-
-
-class _Senders:
+class WebhookSenders:
     """One task per endpoint, started and cancelled as endpoints come and go."""
 
-    def __init__(
-        self,
-        wiring: Wiring,
-        feeds: FeedAdapters,
-        hooks: Webhooks,
-        post: LazyPost,
-        settings: Settings,
-        bridge_url: str,
-    ) -> None:
+    def __init__(self, wiring: Wiring, feeds: FeedAdapters, settings: Settings, bridge_url: str) -> None:
         self._wiring = wiring
         self._feeds = feeds
-        self._hooks = hooks
-        self._post = post
+        self._hooks = Webhooks(wiring, feeds, settings)
+        self._post = LazyPost(settings)
         self._bridge_url = bridge_url
         self._retries = RetrySchedule(
             delays=tuple(map(float, settings.webhook_retry_delays_seconds.split(","))), jitter=_JITTER
@@ -66,6 +41,7 @@ class _Senders:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
+        """Run a sender for every active endpoint, until it is cancelled."""
         try:
             while True:
                 with suppress(BrokerPlaneError):
@@ -75,6 +51,8 @@ class _Senders:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._post.close()
+            await self._hooks.close()
 
     async def _refresh(self) -> None:
         # A plane without feeds has no streams for them, and this must not create any.

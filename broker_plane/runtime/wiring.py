@@ -6,23 +6,19 @@ import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
-from broker_plane.embedded.state import store_bytes_of
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.files.sources import LocalFiles
 from broker_plane.plane.audit import Auditor, NoAudit
-from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.bodies.publish import Publisher
 from broker_plane.plane.fairness.admission import ByteBudget
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.grants.owners import BodyOwner
 from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.plane.retry import retry_while_retryable
@@ -31,7 +27,6 @@ from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.copied_entries import CopiedEntries, Gate
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.entries import NatsEntryStore
-from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.layout import ensure_audit, ensure_bodies, ensure_state
 from broker_plane.storage.owners import wait_for_bucket
@@ -46,21 +41,25 @@ from broker_plane.storage.readiness import (
 from broker_plane.wire.names import asker_inbox, encode_id
 from broker_plane.wire.plane_names import Names, kv_stream
 
+if TYPE_CHECKING:
+    from broker_plane.plane.bodies.deliveries import Deliveries
+    from broker_plane.plane.bodies.publish import Publisher
+    from broker_plane.plane.grants.owners import BodyOwner
+    from broker_plane.storage.key_file import FileKeys
+
 _CLOCK_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wiring:
     """The components of one process. With the role `source` only publishing is permitted."""
 
     url: str
+    owner: str
     connection: Connection
     store: NatsBodyStore
     keys: NatsKeys | FileKeys
     grants: Grants
-    publisher: Publisher
-    owning: BodyOwner
-    deliveries: Deliveries
     broker: NatsReadiness
     audit: NatsAudit | NoAudit
     durability: str
@@ -74,6 +73,32 @@ class Wiring:
     def now(self) -> float:
         """Return the time at nats-server in unix seconds, as far as this process knows it."""
         return self.connection.clock.now()
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes for the owner of this process; imported with the first use, as most pullers never publish."""
+        return self.publisher_of(self.owner)
+
+    def publisher_of(self, owner: str) -> Publisher:
+        from broker_plane.files.sources import LocalFiles
+        from broker_plane.plane.bodies.publish import Publisher
+
+        random = secrets.token_bytes
+        return Publisher(self.store, self.grants, owner, files=LocalFiles(), now=self.now, random_bytes=random)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """Deliveries of the bodies in the store."""
+        from broker_plane.plane.bodies.deliveries import Deliveries
+
+        return Deliveries.of(self.store, self.grants, self.broker)
+
+    @cached_property
+    def owning(self) -> BodyOwner:
+        """The published bodies of the owner of this process."""
+        from broker_plane.plane.grants.owners import BodyOwner
+
+        return BodyOwner(self.store, self.grants, self.owner)
 
     async def close(self) -> None:
         if self.hearing is not None:
@@ -114,7 +139,6 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     except BaseException:
         await connection.close()
         raise
-    now = connection.clock.now
     gate = Gate(connection.retry_seconds or settings.request_timeout_seconds)
     states = CopiedEntries(NatsEntryStore(connection), connection, gate)
     store, audit, grants = _stores(connection, settings, states, keys)
@@ -123,15 +147,11 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         broker.noticed = keys.troubles
     return Wiring(
         url=url,
+        owner=settings.owner,
         connection=connection,
         store=store,
         keys=keys,
         grants=grants,
-        publisher=Publisher(
-            store, grants, settings.owner, files=LocalFiles(), now=now, random_bytes=secrets.token_bytes
-        ),
-        owning=BodyOwner(store, grants, settings.owner),
-        deliveries=Deliveries.of(store, grants, broker),
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,
@@ -152,7 +172,10 @@ async def open_connection(url: str, settings: Settings, beside: Path | None = No
     connection.js_api = _js_api(settings)
     connection.replicas = settings.replicas
     connection.reads = ByteBudget(settings.max_inflight_read_bytes)
-    connection.store_bytes = store_bytes_of(beside) if beside else -1
+    if beside:
+        from broker_plane.embedded.state import store_bytes_of
+
+        connection.store_bytes = store_bytes_of(beside)
     return connection
 
 
@@ -209,6 +232,8 @@ async def _hear_clock(connection: Connection) -> None:
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
     """Wait until a resource server's keys are registered and its bucket exists: its user may only publish."""
+    from broker_plane.storage.key_file import FileKeys
+
     keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
     await retry_while_retryable(keys.sealing, settings.request_timeout_seconds)
     await wait_for_bucket(connection, settings.owner, settings.request_timeout_seconds)

@@ -22,7 +22,7 @@ from broker_plane.storage.layout import purge
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
 from broker_plane.wire.body import BodyInfo, runs_of
-from broker_plane.wire.presigned import IN_ANSWER_BYTES
+from broker_plane.wire.presigned_sizes import IN_ANSWER_BYTES
 
 CHUNK_BYTES = 1 << 19
 ONE_MESSAGE_BYTES = 1_000_000

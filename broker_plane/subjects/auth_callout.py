@@ -66,15 +66,13 @@ class AuthCallout:
 
 async def auth_callout(
     url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: NatsAccess | None = None
-) -> AuthCallout | None:
-    """A callout that answers, connected to the server at `url`; None if the settings have no issuer.
+) -> AuthCallout:
+    """A callout that answers, connected to the server at `url`. The settings have its password and its seed.
 
     Raises:
         ConfigError: the server refuses the password, or the seed is not one of an account.
     """
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
-    if not (password and seed):
-        return None
     issuer = Issuer(check_seed(seed), Names(settings.prefix))
     as_callout = as_user(url, "callout", password)
     own = (access or NatsAccess()).of_user("BROKER_PLANE_CALLOUT_PASSWORD")

@@ -34,15 +34,8 @@ from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.subjects.chunk_windows import place_of, window_after
 from broker_plane.subjects.requests import MOST_OF_A_GRANT, Reply
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.presigned import (
-    AFTER,
-    AT,
-    IN_ANSWER_BYTES,
-    PullAnswer,
-    PullRequest,
-    pack_preview,
-    parse_request,
-)
+from broker_plane.wire.presigned import AFTER, AT, PullAnswer, PullRequest, pack_preview, parse_request
+from broker_plane.wire.presigned_sizes import IN_ANSWER_BYTES
 from broker_plane.wire.selector import Selector
 
 CONCURRENT = 256

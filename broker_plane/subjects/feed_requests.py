@@ -15,7 +15,8 @@ from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.delta import Delta, delta_rows
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable, parse_durable
-from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
+from broker_plane.wire.presigned import ChangesAnswer, PullRequest, pack_durable
+from broker_plane.wire.presigned_sizes import IN_ANSWER_BYTES
 
 
 class FeedRequests:

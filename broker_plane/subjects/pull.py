@@ -25,13 +25,13 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
-    IN_ANSWER_BYTES,
     PullAnswer,
     PullConfirmation,
     PullRequest,
     parse_answer,
     raise_error_of,
 )
+from broker_plane.wire.presigned_sizes import IN_ANSWER_BYTES
 
 _ATTEMPTS = 5
 _ANSWER_SECONDS = 10.0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from broker_plane.errors import GrantRefusedError, RateLimitedError, TooLargeError
 from broker_plane.wire.grant import claimed_id
-from broker_plane.wire.presigned import MOST_REQUEST_BYTES
+from broker_plane.wire.presigned_sizes import MOST_REQUEST_BYTES
 
 MOST_OF_A_GRANT = 1024
 _MOST = 4096

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.logs import FIELDS
-from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.fairness.windows import LARGEST_BYTES
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.plane.streams.access import GrantedStreams
-from broker_plane.subjects.body_requests import BodyRequests
-from broker_plane.subjects.confirmations import Confirmations
-from broker_plane.subjects.feed_requests import FeedRequests
-from broker_plane.subjects.requests import (
-    PendingRequests,
-    Reply,
-    RequestClaim,
-    claim_of,
-)
-from broker_plane.subjects.stream_requests import StreamRequests
+from broker_plane.subjects.requests import PendingRequests, Reply, RequestClaim, claim_of
 from broker_plane.web.access_log import log_request
 from broker_plane.web.problems import status_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import parse_asker
-from broker_plane.wire.presigned import (
-    pack_error,
-)
+from broker_plane.wire.presigned_errors import pack_error
+
+if TYPE_CHECKING:
+    from broker_plane.plane.bodies.deliveries import Deliveries
+    from broker_plane.plane.streams.access import GrantedStreams
+    from broker_plane.subjects.body_requests import BodyRequests
+    from broker_plane.subjects.confirmations import Confirmations
+    from broker_plane.subjects.feed_requests import FeedRequests
+    from broker_plane.subjects.stream_requests import StreamRequests
 
 log = redacted_logger(__name__)
 _QUEUE = "bp"
@@ -62,11 +57,10 @@ class Responder:
     def __init__(
         self,
         connection: Connection,
-        deliveries: Deliveries,
-        feeds: FeedRequests | None = None,
-        live: GrantedStreams | None = None,
+        deliveries: FirstUse[Deliveries],
+        feeds: FirstUse[FeedRequests],
+        live: FirstUse[GrantedStreams],
         *,
-        window: int = LARGEST_BYTES,
         answered: Observer = lambda route, status: None,
     ) -> None:
         names = connection.names
@@ -77,23 +71,16 @@ class Responder:
         self._answered = answered
         self._connection = connection
         self._deliveries = deliveries
-        self._bodies = BodyRequests(connection, deliveries, window=window)
-        self._confirmations = Confirmations(deliveries)
-        self._handlers = self._handlers_of(feeds, live)
+        self._live = live
+        self._feeds = feeds
+        self._bodies = FirstUse(self._make_bodies)
+        self._streams = FirstUse(self._make_streams)
+        self._confirmations = FirstUse(self._make_confirmations)
         self._served: list[Served] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[tuple[str, bytes], Message] = {}
         """The last message of each request that is being answered, by subject and payload."""
         self._pending = PendingRequests()
-
-    def _handlers_of(self, feeds: FeedRequests | None, live: GrantedStreams | None) -> Mapping[Kind, Handler]:
-        """The handlers of pulls by the kind of the grant; those for all other kinds are handled as for a body."""
-        handlers: dict[Kind, Handler] = {Kind.BODY: self._bodies.answer}
-        if feeds is not None:
-            handlers[Kind.FEED] = partial(self._pull_feed, feeds)
-        if live is not None:
-            handlers[Kind.STREAM] = StreamRequests(live, self._bodies).answer
-        return handlers
 
     @property
     def routes(self) -> Sequence[str]:
@@ -110,7 +97,8 @@ class Responder:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._bodies.close()
+        if self._bodies.made is not None:
+            await self._bodies.made.close()
 
     def _begin(self, route: Route) -> Callable[[Message], None]:
         """A subscription's callback that answers in a task, so that a slow pull does not delay others."""
@@ -149,7 +137,7 @@ class Responder:
         try:
             _, _, grant, puller = message.subject.split(".")
             client = parse_asker(puller)
-            opened = await self._deliveries.open(grant, client)
+            opened = await (await self._deliveries.get()).open(grant, client)
             reply = await route.handle(opened, puller, message.data)
         except BrokerPlaneError as error:
             fields = {"code": error.code, "path": route.name}
@@ -164,15 +152,35 @@ class Responder:
         log_request(client, "NATS", route.name, status, reply.sent or len(reply.raw), perf_counter() - began)
 
     async def _pull(self, opened: Opened, puller: str, payload: bytes) -> Reply:
-        handler = self._handlers.get(opened.grant.kind, self._bodies.answer)
-        return await handler(opened, puller, payload)
+        """Pulls of grants of all other kinds are answered as for a body."""
+        if opened.grant.kind is Kind.FEED:
+            return await self._pull_feed(opened, puller, payload)
+        if opened.grant.kind is Kind.STREAM:
+            return await (await self._streams.get()).answer(opened, puller, payload)
+        return await (await self._bodies.get()).answer(opened, puller, payload)
 
-    async def _pull_feed(self, feeds: FeedRequests, opened: Opened, puller: str, payload: bytes) -> Reply:
-        async with self._bodies.admitted(opened, payload) as request:
+    async def _pull_feed(self, opened: Opened, puller: str, payload: bytes) -> Reply:
+        feeds, bodies = await self._feeds.get(), await self._bodies.get()
+        async with bodies.admitted(opened, payload) as request:
             answered = await feeds.answer(opened, puller, request)
             if isinstance(answered, bytes):
                 return Reply(answered)
-            return await self._bodies.deliver(opened, puller, request, answered)
+            return await bodies.deliver(opened, puller, request, answered)
 
     async def _confirm(self, opened: Opened, puller: str, payload: bytes) -> Reply:
-        return await self._confirmations.answer(opened, puller, payload)
+        return await (await self._confirmations.get()).answer(opened, puller, payload)
+
+    def _make_bodies(self) -> BodyRequests:
+        from broker_plane.subjects.body_requests import BodyRequests
+
+        return BodyRequests(self._connection, self._deliveries.now())
+
+    def _make_confirmations(self) -> Confirmations:
+        from broker_plane.subjects.confirmations import Confirmations
+
+        return Confirmations(self._deliveries.now())
+
+    def _make_streams(self) -> StreamRequests:
+        from broker_plane.subjects.stream_requests import StreamRequests
+
+        return StreamRequests(self._live.now(), self._bodies.now())

@@ -12,16 +12,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError, ForbiddenError, TooLargeError, WireError
 from broker_plane.logs import FIELDS
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.plane.sessions.granted import GrantedSessions
-from broker_plane.plane.sessions.host import SessionHost
 from broker_plane.sessions.roles import OPERATIONS, Access, check_may
 from broker_plane.subjects.requests import PendingRequests, RequestClaim, claim_of
 from broker_plane.web.access_log import log_request
@@ -29,6 +28,10 @@ from broker_plane.web.problems import extra_members, status_of
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 from broker_plane.wire.names import parse_asker
 from broker_plane.wire.urls import redact
+
+if TYPE_CHECKING:
+    from broker_plane.plane.sessions.granted import GrantedSessions
+    from broker_plane.plane.sessions.host import SessionHost
 
 log = redacted_logger(__name__)
 _QUEUE = "bp"
@@ -48,8 +51,8 @@ class SessionRequests:
     def __init__(
         self,
         connection: Connection,
-        granted: GrantedSessions,
-        host: SessionHost,
+        granted: FirstUse[GrantedSessions],
+        host: FirstUse[SessionHost],
         *,
         answered: Observer = lambda route, status: None,
     ) -> None:
@@ -120,13 +123,14 @@ class SessionRequests:
         log_request(client, "NATS", route, status, len(raw), perf_counter() - began)
 
     async def _ask(self, access: str, grant: str, client: str, payload: bytes) -> dict[str, Any]:
-        granted = await self._granted.open(grant, client, client)
+        granted = await (await self._granted.get()).open(grant, client, client)
         fields = _request(payload)
         operation = str(fields.get("do"))
         check_may(granted.role, operation)
         if OPERATIONS[operation] != access:
             raise ForbiddenError(f"{operation} is requested on {self._route(OPERATIONS[operation])}, not here")
-        async with self._host.open(granted.session, granted.owner) as live:
+        host = await self._host.get()
+        async with host.open(granted.session, granted.owner) as live:
             return await live.ask(fields, granted)
 
     def _fitting(self, raw: bytes) -> bytes:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from broker_plane.errors import EncodingError, TabularError
-from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_scalars import SHOWN_AS_TEXT, json_float, json_int, json_text
 from broker_plane.tabular.plain import plain
 from broker_plane.wire import exact_json
 from broker_plane.wire.nesting import levels
+
+if TYPE_CHECKING:
+    from broker_plane.tabular.frame import Frame
 
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 

@@ -29,7 +29,7 @@ from broker_plane.transfer.streams import events_of
 from broker_plane.transfer.websocket import NORMAL_CLOSURE, websocket
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 from broker_plane.wire.sse import field_of
 from broker_plane.wire.streams import END_SIGNAL
 

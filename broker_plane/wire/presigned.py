@@ -18,22 +18,19 @@ from typing import Any, TypeVar
 import msgpack
 import msgspec
 
-from broker_plane import errors
-from broker_plane.errors import BrokerPlaneError, TooLargeError, WireError
+from broker_plane.errors import TooLargeError, WireError
 from broker_plane.wire.body import BodyInfo, body_info
+from broker_plane.wire.presigned_errors import error_of_fields
+from broker_plane.wire.presigned_sizes import MOST_REQUEST_BYTES
 from broker_plane.wire.preview import MOST_SAMPLED, Preview, parse_sample, preview_of
 from broker_plane.wire.selector import Selector, selector_of_msgpack
 
 T = TypeVar("T")
-IN_ANSWER_BYTES = 512 * 1024
 AT = "Bp-At"
 """Header of a piece of a cut window: its number in the pull, counting up, so that a repeated one is dropped."""
 
 AFTER = "Bp-After"
 """Header of the end of a cut window: the number of the last frame that was sent."""
-
-MOST_REQUEST_BYTES = 5 << 20
-"""Room for a million row ids; nothing else in a request is large."""
 
 MOST_CONFIRMATION_BYTES = 4096
 MOST_TEXT = 200
@@ -280,13 +277,6 @@ def parse_pull_confirmation(raw: bytes) -> PullConfirmation:
     )
 
 
-def pack_error(error: BrokerPlaneError) -> bytes:
-    fields: dict[str, Any] = {"code": error.code, "message": str(error)}
-    if error.retry_after is not None:
-        fields |= {"retry_after": error.retry_after}
-    return _pack({"error": fields})
-
-
 def parse_answer(raw: bytes) -> PullAnswer:
     """The answer in `raw`. Raises the error that `raw` contains."""
     fields = _map(raw)
@@ -296,20 +286,6 @@ def parse_answer(raw: bytes) -> PullAnswer:
     if type(until) is not int or not (data is None or isinstance(data, bytes)):
         raise WireError("until is a whole number, and data are bytes")
     return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), data, until)
-
-
-def error_of_fields(fields: Any) -> BrokerPlaneError:
-    """The error with the code that was sent; a code of a later version gives the base class."""
-    if not isinstance(fields, dict):
-        return WireError("The answer is not an error of broker-plane")
-    kind = errors.error_class(str(fields.get("code")))
-    if kind is errors.GrantRefusedError:
-        return errors.GrantRefusedError("as the other side says")
-    error = kind.received(str(fields.get("message", "refused")), retry_after=fields.get("retry_after"))
-    if isinstance(error, errors.StaleBaseError):
-        revision, diff = fields.get("revision"), fields.get("diff")
-        error.revision, error.diff = revision if type(revision) is int else 0, str(diff or "")
-    return error
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes, members: Mapping[str, str]) -> T:

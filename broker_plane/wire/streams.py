@@ -17,7 +17,7 @@ import orjson
 from broker_plane.errors import WireError
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.names import BodyId, parse_body_id, parse_owner
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 
 END_HEADER = "Bp-End"
 END_SIGNAL = "[DONE]"

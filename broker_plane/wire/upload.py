@@ -14,6 +14,9 @@ from broker_plane.wire.bounds import MAX_MEDIA_TYPE, MAX_NAME
 from broker_plane.wire.entry_formats import UPLOAD
 from broker_plane.wire.names import BodyId
 
+METHODS = ("OPTIONS", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""What an upload's URL accepts, in the order of Allow."""
+
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One upload. `created` in unix seconds, `length` in bytes (None: not known yet), `digest` SHA-256 in hex.

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 
+from broker_plane.bridge import routes
 from broker_plane.bridge.access import RequestAccess
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
@@ -19,8 +20,9 @@ from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.uploads.uploads import Uploads
-from broker_plane.runtime.bridging import cache_metrics
+from broker_plane.runtime.bridge_features import cache_metrics
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.web.protocol import Tracking
 from broker_plane.web.server import HttpServer
@@ -56,10 +58,14 @@ def bridge_app(
     cache: CachingBodyStore | None = None,
 ) -> BridgeApp:
     """A bridge that serves bodies, and uploads if given. `cache` adds its metrics only."""
-    access = RequestAccess(admission=Admission(deliveries.work), audiences=audiences)
-    features = [BodyRoutes(deliveries, access).feature(), ReadingRoutes(deliveries, access).feature()]
+    access = RequestAccess(admission=Admission(), audiences=audiences)
+    served = deliveries.via("http")
+    features = [
+        routes.bodies(FirstUse.of(BodyRoutes(served, access)), served.audit, served.grants),
+        routes.reading(FirstUse.of(ReadingRoutes(served, access))),
+    ]
     if uploads is not None:
-        features.append(UploadRoute(uploads, access).feature())
+        features.append(routes.uploads(FirstUse.of(UploadRoute(uploads, access)), FirstUse.of(uploads)))
     if cache is not None:
-        features.append(Feature(endpoints=(), metrics=cache_metrics(cache)))
+        features.append(Feature(metrics=cache_metrics(cache)))
     return BridgeApp(features, check)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import yaml
 from starlette.routing import Route, WebSocketRoute
 
+from broker_plane.bridge.access import RequestAccess
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.routing import NO_ROUTE
 from broker_plane.config import load_settings
-from broker_plane.runtime.bridging import BridgeServices
+from broker_plane.runtime.bridge_features import BridgeFeatures, bridge_app
+from broker_plane.runtime.bridge_services import BridgeServices
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.bodies import Bridge
 
@@ -21,8 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def app(wiring: Wiring) -> BridgeApp:
-    services = BridgeServices.of(wiring, load_settings())
-    return services.app(services.granted_feeds("http"), "127.0.0.1")
+    return bridge_app(BridgeServices(wiring, load_settings()), "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,16 @@ async def test_only_feeds_streams_and_sessions_upgrade(app: BridgeApp) -> None:
     assert upgrading == {"/v1/feeds/{grant}", "/v1/streams/{grant}", "/v1/sessions/{grant}"}
     assert app.tracking().may_upgrade("/v1/feeds/abc")
     assert not app.tracking().may_upgrade("/v1/feeds/abc/7")
+
+
+async def test_every_feature_has_the_methods_that_its_routes_name(wiring: Wiring) -> None:
+    services = BridgeServices(wiring, load_settings())
+    access = RequestAccess(admission=Admission())
+    for feature in BridgeFeatures(services, access).all():
+        answers = await feature.answers.get()
+        for each in feature.endpoints:
+            for method in filter(None, (*each.methods.values(), each.otherwise, each.websocket)):
+                assert asyncio.iscoroutinefunction(getattr(answers, method)), each.path
 
 
 async def test_the_openapi_document_has_every_route_and_no_other(app: BridgeApp) -> None:

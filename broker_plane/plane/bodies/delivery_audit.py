@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_plane.plane.audit import Auditor
-from broker_plane.plane.bodies.shown import Shown
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.wire.audit import AuditEvent, delivery_name
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
+
+if TYPE_CHECKING:
+    from broker_plane.plane.bodies.shown import Shown
 
 log = redacted_logger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -51,9 +50,6 @@ class GrantedFeeds:
         versions: StoredVersions,
         deliveries: Deliveries,
     ) -> None:
-        self.closing = asyncio.Event()
-        """Set when event streams end because the bridge stops; clients reconnect to another bridge."""
-
         self._log = log
         self._tail = tail
         self._versions = versions

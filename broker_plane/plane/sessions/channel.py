@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.sessions.entries import Entry
-from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.presigned_errors import error_of_fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ async def test_status_routes_answer_reads_only(method: str, path: str, status: i
 async def test_features_bring_their_metrics() -> None:
     seen = {"nats": 2, "http": 1}
     metrics = Metrics()
-    metrics.add(Feature(endpoints=(), metrics={"forged_total": counter(lambda: seen, "way")}).metrics)
+    metrics.add(Feature(metrics={"forged_total": counter(lambda: seen, "way")}).metrics)
     metrics.add({"cache_bytes": gauge(lambda: 7)})
     metrics.answered("/healthz", 200)
     seen["nats"] += 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from broker_plane.bridge.routing import GuardedEndpoint, RouteEndpoint
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.web.cors import NO_CORS
 from broker_plane.web.guard import ANY_HOST
 
@@ -22,9 +24,10 @@ async def upgrade(handler: Any, *, client_is_there: bool) -> None:
         if not client_is_there:
             raise OSError
 
-    endpoint = RouteEndpoint(name="/x", path="/x", methods={}, websocket=handler)
+    endpoint = RouteEndpoint(name="/x", path="/x", methods={}, websocket="serve")
+    answers = FirstUse.of(SimpleNamespace(serve=handler))
     scope = {"type": "websocket", "path": "/x", "headers": [(b"host", b"127.0.0.1")]}
-    await GuardedEndpoint(endpoint, ANY_HOST, NO_CORS)(scope, receive, send)
+    await GuardedEndpoint(endpoint, answers, ANY_HOST, NO_CORS)(scope, receive, send)
 
 
 async def accepting(scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from broker_plane.bridge.selectors import selector_of_body
 from broker_plane.errors import SelectorError, TooLargeError, WireError
 from broker_plane.wire import row_ids
-from broker_plane.wire.presigned import MOST_REQUEST_BYTES, PullRequest, parse_request
+from broker_plane.wire.presigned import PullRequest, parse_request
+from broker_plane.wire.presigned_sizes import MOST_REQUEST_BYTES
 from broker_plane.wire.row_ids import in_order
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 

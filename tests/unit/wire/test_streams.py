@@ -9,7 +9,7 @@ import pytest
 
 from broker_plane.errors import BodyNotFoundError, WireError
 from broker_plane.wire.names import body_id
-from broker_plane.wire.presigned import pack_error
+from broker_plane.wire.presigned_errors import pack_error
 from broker_plane.wire.streams import (
     StreamInfo,
     StreamItem,
