@@ -15,7 +15,18 @@ import broker_plane
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = (
-    *("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools", "handlers", "shapes.recognise"),
+    *(
+        "errors",
+        "sync",
+        "testing",
+        "agent",
+        "compat",
+        "proxy.fastmcp",
+        "tools",
+        "handlers",
+        "carriers",
+        "shapes.recognise",
+    ),
     *("registry.agora", "levels.agora"),
     *("transports", "transports.hosting", "transports.opening", "transports.sdk_streams", "transports.webhook.client"),
 )
