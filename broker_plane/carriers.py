@@ -1,8 +1,8 @@
 """The parts of exchanges with which a carrier is written (docs/exchanges.md#write-a-carrier).
 
-A front stores requests in `NatsExchanges`, and an `ExchangeWorker` carries them out, each once, by a `Run`. The messages
-about a request go to its caller by a `Relay`, and the caller's `Received` puts them in order. Entry points for the SDK's
-client and server are in `broker_plane.transports`. `loads` and `dumps` keep every JSON value exactly.
+A front stores requests in `NatsExchanges`, and an `ExchangeWorker` carries them out, each once, by a `Run`. The
+messages about a request go to its caller by a `Relay`, and the caller's `Received` puts them in order. Entry points for
+the SDK's client and server are in `broker_plane.transports`. `loads` and `dumps` keep every JSON value exactly.
 """
 
 from __future__ import annotations
