@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import load_settings
-from broker_plane.errors import BrokerPlaneError, GrantRevokedError, TooCostlyError
+from broker_plane.errors import GrantRevokedError, TooCostlyError
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from tests.figures import Figure
@@ -56,12 +58,24 @@ async def url(plane: Plane) -> str:
     return (await plane.publish([{"n": 1}], uses="unlimited")).resource_url
 
 
+@asynccontextmanager
+async def _endless(plane: Plane, more: str = "", **urls: Any) -> AsyncIterator[asyncio.Task[Any]]:
+    """A query that only something else ends. It ends with the block, so that a later test does not see it."""
+    running: asyncio.Task[Any] = asyncio.create_task(plane.query(ENDLESS + more, **urls))
+    try:
+        yield running
+    finally:
+        await cancel_and_forget(running)
+
+
 async def _busy(bridge: int | None = None) -> psutil.Process:
     """The child that computes a query, once it does."""
 
     def found() -> psutil.Process | None:
-        children = [each for each in _workers(bridge) if each.ppid() != (bridge or os.getpid())]
-        return next((each for each in children if each.cpu_times().user > 0.3), None)
+        with suppress(psutil.NoSuchProcess):  # one that has ended meanwhile
+            children = [each for each in _workers(bridge) if each.ppid() != (bridge or os.getpid())]
+            return next((each for each in children if each.cpu_times().user > 0.3), None)
+        return None
 
     return await until(found, "a busy worker", 120)
 
@@ -146,30 +160,29 @@ async def patient(server: NatsServer, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize("victim", ["child", "worker"])
 async def test_a_worker_that_is_killed_fails_its_query_alone(patient: Plane, victim: str) -> None:
     url = (await patient.publish([{"n": 1}], uses="unlimited")).resource_url
-    running = asyncio.create_task(patient.query(ENDLESS, a=url))
-    child = await _busy()
-    (child if victim == "child" else psutil.Process(child.ppid())).kill()
-    with pytest.raises(TooCostlyError, match="ended before it had a result"):
-        await running
+    async with _endless(patient, a=url) as running:
+        child = await _busy()
+        (child if victim == "child" else psutil.Process(child.ppid())).kill()
+        with pytest.raises(TooCostlyError, match="ended before it had a result"):
+            await running
     await until(lambda: not _running([child]), "the end of the child")
     assert (await patient.query("SELECT n FROM a", a=url)).rows == [{"n": 1}]
 
 
 async def test_a_query_ends_when_its_client_leaves(patient: Plane) -> None:
     url = (await patient.publish([{"n": 1}], uses="unlimited")).resource_url
-    running = asyncio.create_task(patient.query(ENDLESS, a=url))
-    child = await _busy()
-    running.cancel()
+    async with _endless(patient, a=url):
+        child = await _busy()
     await until(lambda: not _running([child]), "the end of the child")
 
 
 async def test_a_revocation_ends_the_query(patient: Plane) -> None:
     first, second = [await patient.publish([{"n": n}], uses="unlimited") for n in range(2)]
-    running = asyncio.create_task(patient.query(ENDLESS + ", b", a=first.resource_url, b=second.resource_url))
-    child = await _busy()
-    await patient.revoke(second.resource_url)
-    with pytest.raises(GrantRevokedError):
-        await running
+    async with _endless(patient, ", b", a=first.resource_url, b=second.resource_url) as running:
+        child = await _busy()
+        await patient.revoke(second.resource_url)
+        with pytest.raises(GrantRevokedError):
+            await running
     await until(lambda: not _running([child]), "the end of the child")
 
 
@@ -188,15 +201,12 @@ async def test_no_worker_outlives_its_bridge(
     bridge_url = (await bridge.said())["bridge"]
     async with Plane.connect(load_settings(nats_url=server.url, data_dir=tmp_path, bridge_url=bridge_url)) as plane:
         published = await plane.publish([{"n": 1}], uses="unlimited")
-        running: asyncio.Task[Any] = asyncio.create_task(plane.query(ENDLESS, a=published.resource_url))
-        child = await _busy(bridge.pid)
-        workers = _workers(bridge.pid)
-        assert child in workers
-        directory = Path(workers[0].cwd())
-        os.kill(bridge.pid, number)
-        await until(lambda: not _running(workers), "the end of the workers")
-        running.cancel()
-        with pytest.raises((BrokerPlaneError, asyncio.CancelledError)):
-            await running
+        async with _endless(plane, a=published.resource_url):
+            child = await _busy(bridge.pid)
+            workers = _workers(bridge.pid)
+            assert child in workers
+            directory = Path(workers[0].cwd())
+            os.kill(bridge.pid, number)
+            await until(lambda: not _running(workers), "the end of the workers")
     if number == signal.SIGINT:
         await until(lambda: not directory.exists(), "the end of the directory")
