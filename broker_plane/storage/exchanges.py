@@ -160,7 +160,11 @@ class NatsExchanges:
         except StorageError:  # there is no queue
             return False
         sequence, delivered = sequence_of(found), info["delivered"]["stream_seq"]
-        return sequence <= info["ack_floor"]["stream_seq"] or (sequence <= delivered and not info["num_ack_pending"])
+        if sequence > info["ack_floor"]["stream_seq"] and (sequence > delivered or info["num_ack_pending"]):
+            return False
+        # A cancellation that has replaced it meanwhile has taken it off the queue, and its answer is still to come.
+        found = await newest(self._connection, self._names.requests_stream, self._request_subject(key))
+        return found is not None and sequence_of(found) == sequence
 
     async def last(self, key: ExchangeKey) -> Said | None:
         """As `ExchangeStore.last`."""
