@@ -42,8 +42,8 @@ class FrontUpstream:
         self._registered = False
         self._registering = asyncio.Lock()
         self._in_order = asyncio.Lock()
-        self._position = 0
-        """Up to which stored messages were fetched."""
+        self._fetched = ("", 0)
+        """The session whose stored messages were fetched, and up to which position. Another one begins at 0."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[str, asyncio.Task[None]] = {}
         """The requests that are being sent, by exchange."""
@@ -190,11 +190,12 @@ class FrontUpstream:
         """Take the stored messages of the session that were not fetched before."""
         more = True
         while more:
-            answer = await self._front.messages(session, self._position)
+            after = self._fetched[1] if self._fetched[0] == session else 0
+            answer = await self._front.messages(session, after)
             for each in answer.fields.get("messages", ()):
                 if not self._take(each):
                     return
-            self._position = answer.fields["after"]
+            self._fetched = session, answer.fields["after"]
             more = bool(answer.fields.get("more"))
 
     async def _fetch_exchange(self, exchange: str) -> None:
