@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.exchange.lines import error_answer
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
@@ -136,8 +137,8 @@ def failed_line(key: Any, said: str, code: int = json_rpc.INTERNAL_ERROR) -> byt
 
 def refused_line(key: Any, error: BrokerPlaneError) -> bytes:
     """The line of an error whose code programs need to know: it is in `data.code`."""
-    message = failed(key, str(error))
-    return dumps({**message, "error": {**message["error"], "data": {"code": error.code}}}) + b"\n"
+    number = json_rpc.INVALID_PARAMS if isinstance(error, WireError) else json_rpc.INTERNAL_ERROR
+    return error_answer(key, number, str(error), {"code": error.code}) + b"\n"
 
 
 def key_in(head: bytes, tail: bytes) -> Key | None:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from broker_plane.errors import BrokerUnavailableError, RateLimitedError, SessionNotFoundError
+from broker_plane.plane.first_use import FirstUse
 from broker_plane.plane.sessions.tools import SessionTools
 from broker_plane.wire.names import BodyId, argument_id
 
@@ -46,7 +47,7 @@ class SessionHost:
         self._places: dict[str, _Place] = {}
         self._evicting: asyncio.Task[None] | None = None
         self._closed = False
-        self._classes: tuple[type[LiveSession], type[Tip]] | None = None
+        self._classes = FirstUse(_classes)
 
     def __len__(self) -> int:
         """The number of sessions in memory."""
@@ -120,9 +121,7 @@ class SessionHost:
             place.live = None
         if place.live is None:
             info = await self._tools.log.find(session)
-            if self._classes is None:
-                self._classes = await asyncio.to_thread(_classes)
-            live_session, tip_class = self._classes
+            live_session, tip_class = await self._classes.get()
             tip = await tip_class.load(session, self._tools.log)
             place.live = live_session(session, info.owner, tip, self._tools)
             place.live.start()
@@ -143,7 +142,7 @@ class SessionHost:
 
 
 def _classes() -> tuple[type[LiveSession], type[Tip]]:
-    """Imported with the first session that is opened, in a thread: most bridges never have one."""
+    """Imported with the first session that is opened: most bridges never have one."""
     from broker_plane.plane.sessions.live import LiveSession
     from broker_plane.plane.sessions.tip import Tip
 

@@ -22,13 +22,12 @@ from broker_plane.errors import (
     KeyReusedError,
     NotPermittedError,
     StoreFullError,
-    WireError,
 )
 from broker_plane.exchange.headers import LAST, PART, SEQ
 from broker_plane.exchange.lines import error_answer
 from broker_plane.exchange.messages import Said
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import Message
+from broker_plane.proxy.messages import Message, refused_line
 from broker_plane.transports.nats.call_batches import CallBatches
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.durable_call import CallMaker, DurableCall, why_not_stored
@@ -118,9 +117,7 @@ class DurableClient:
         try:
             call = self._maker.call(line, message, inbox, where, self._now())
         except BrokerPlaneError as error:
-            number = json_rpc.INVALID_PARAMS if isinstance(error, WireError) else json_rpc.INTERNAL_ERROR
-            line = error_answer(message["id"], number, str(error), {"code": error.code})
-            self._deliver(line + b"\n")
+            self._deliver(refused_line(message["id"], error))
             return
         is_full = len(self._calls) >= _MOST_OPEN or self._open_bytes + len(line) > _MOST_OPEN_BYTES
         self._calls[inbox], self._inboxes[call.id] = call, inbox

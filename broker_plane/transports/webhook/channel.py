@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from broker_plane.errors import BrokerPlaneError, KeyReusedError, WireError
+from broker_plane.errors import BrokerPlaneError, KeyReusedError
 from broker_plane.exchange.keys import request_digest
-from broker_plane.exchange.lines import error_answer
 from broker_plane.exchange.messages import Said
 from broker_plane.exchange.receiver import Received
-from broker_plane.proxy.messages import Key, Message, is_answer
+from broker_plane.proxy.messages import Key, Message, is_answer, refused_line
 from broker_plane.transports.webhook.canonical import canonical, line_of, original, parsed, token_of
 from broker_plane.transports.webhook.message_ids import OWN_MESSAGES, MessageId
-from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 
 OWN_REPEATED_SECONDS = 90_000.0
 """For how long a server may repeat one of its own messages: a day until it gives up, and an hour."""
@@ -112,13 +110,13 @@ class CallbackChannel:
 
     def refuse(self, key: Key | None, error: BrokerPlaneError) -> None:
         """Answer a request that is not sent at all."""
-        self._put(_refusal(key, error))
+        self._put(refused_line(key, error))
 
     def fail(self, exchange: str, error: BrokerPlaneError) -> None:
         """Answer a request with an error, unless it was answered."""
         pending = self._pending.pop(exchange, None)
         for caller in pending.callers if pending else ():
-            self._put(_refusal(caller.key, error))
+            self._put(refused_line(caller.key, error))
 
     def lose(self, error: BrokerPlaneError) -> None:
         """The session was closed: answer all requests that wait with an error."""
@@ -172,11 +170,6 @@ class CallbackChannel:
     def _put(self, line: bytes) -> None:
         self._held_bytes += len(line)
         self._lines.put_nowait(line)
-
-
-def _refusal(key: Key | None, error: BrokerPlaneError) -> bytes:
-    number = INVALID_PARAMS if isinstance(error, WireError) else INTERNAL_ERROR
-    return error_answer(key, number, str(error), {"code": error.code}) + b"\n"
 
 
 class OwnMessages:
